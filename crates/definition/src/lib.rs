@@ -1,0 +1,1 @@
+//! Configuration and runbook YAML, checked and resolved into an immutable plan.

@@ -1,0 +1,2 @@
+//! Carries a plan out durably: states, journal, lease, attempts, undo, report.
+pub mod plan;

@@ -1,0 +1,1 @@
+//! Inventory and comparison of sites, and the policies of a pair.
