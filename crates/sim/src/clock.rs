@@ -23,7 +23,11 @@ pub(crate) struct SimClock {
 
 impl SimClock {
     pub(crate) fn new(scale: f64) -> SimClock {
-        SimClock { scale, started: Timestamp::now(), started_at: Instant::now() }
+        SimClock {
+            scale,
+            started: Timestamp::now(),
+            started_at: Instant::now(),
+        }
     }
 
     pub(crate) fn scale(&self) -> f64 {
@@ -33,11 +37,6 @@ impl SimClock {
     /// How long a simulated span takes here.
     pub(crate) fn real(&self, simulated: Duration) -> Duration {
         simulated.div_f64(self.scale)
-    }
-
-    /// Waits for a simulated span.
-    pub(crate) async fn sleep(&self, simulated: Duration) {
-        tokio::time::sleep(self.real(simulated)).await;
     }
 
     /// The time by which schedules fire: it starts at the wall clock's and runs `scale` times faster.
@@ -72,7 +71,10 @@ impl Chance {
     }
 
     pub(crate) fn next(&self) -> u64 {
-        let mut state = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut state = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = *state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -96,7 +98,9 @@ impl Chance {
 /// from the operating system.
 pub(crate) fn unguessable() -> u64 {
     use std::hash::{BuildHasher, Hasher};
-    std::collections::hash_map::RandomState::new().build_hasher().finish()
+    std::collections::hash_map::RandomState::new()
+        .build_hasher()
+        .finish()
 }
 
 /// A password that passes Harbor's rule (8-128 characters, upper, lower, digit).

@@ -62,7 +62,9 @@ pub(crate) fn image(seed: &str, architecture: &str) -> Image {
 
 /// An image index over two architectures.
 pub(crate) fn index(seed: &str) -> Image {
-    let children: Vec<Image> = ["amd64", "arm64"].map(|arch| image(&format!("{seed}-{arch}"), arch)).into();
+    let children: Vec<Image> = ["amd64", "arm64"]
+        .map(|arch| image(&format!("{seed}-{arch}"), arch))
+        .into();
     let manifests: Vec<Value> = children
         .iter()
         .zip(["amd64", "arm64"])
@@ -117,15 +119,30 @@ pub(crate) fn references(manifest: &[u8]) -> Option<References> {
     let value: Value = serde_json::from_slice(manifest).ok()?;
     value.as_object()?;
     let digest_of = |item: &Value| item["digest"].as_str().map(str::to_owned);
-    let mut found = References { subject: digest_of(&value["subject"]), ..References::default() };
+    let mut found = References {
+        subject: digest_of(&value["subject"]),
+        ..References::default()
+    };
     let layers = value["layers"].as_array().cloned().unwrap_or_default();
     for blob in std::iter::once(&value["config"]).chain(&layers) {
         if let Some(digest) = digest_of(blob) {
-            found.blobs.push((digest, blob["size"].as_u64().unwrap_or(0)));
+            found
+                .blobs
+                .push((digest, blob["size"].as_u64().unwrap_or(0)));
         }
     }
-    found.children = value["manifests"].as_array().into_iter().flatten().filter_map(digest_of).collect();
+    found.children = value["manifests"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(digest_of)
+        .collect();
     Some(found)
+}
+
+/// The size of what a manifest stands for: itself with its config and layers.
+pub(crate) fn total_size(manifest: &[u8], references: &References) -> u64 {
+    manifest.len() as u64 + references.blobs.iter().map(|(_, size)| size).sum::<u64>()
 }
 
 fn layer_bytes(seed: &str, length: usize) -> Vec<u8> {

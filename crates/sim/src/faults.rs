@@ -10,7 +10,12 @@ use serde::{Deserialize, Serialize};
 /// their path; without, to all. Without `times` it applies until it is cleared. Spans are milliseconds of
 /// simulated time, except in `delay`, which is real time: it is about the client's own patience.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
+#[serde(
+    tag = "kind",
+    rename_all = "kebab-case",
+    rename_all_fields = "kebab-case",
+    deny_unknown_fields
+)]
 pub enum Fault {
     /// Nothing listens: connections are refused and open ones closed.
     Down,
@@ -120,7 +125,12 @@ pub enum Fault {
 
 /// What somebody else does to a site behind the tool's back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "change", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
+#[serde(
+    tag = "change",
+    rename_all = "kebab-case",
+    rename_all_fields = "kebab-case",
+    deny_unknown_fields
+)]
 pub enum Mutation {
     /// Enables or disables a policy.
     PolicyEnabled {
@@ -236,7 +246,10 @@ impl Faults {
     }
 
     pub(crate) fn list(&self) -> Vec<Fault> {
-        self.armed().iter().map(|armed| armed.fault.clone()).collect()
+        self.armed()
+            .iter()
+            .map(|armed| armed.fault.clone())
+            .collect()
     }
 
     /// Finds a standing fault without using it up.
@@ -246,11 +259,18 @@ impl Faults {
 
     /// Uses up one occurrence of a fault that is not about requests.
     pub(crate) fn spend(&self, is: impl Fn(&Fault) -> bool) -> bool {
-        self.armed().iter_mut().any(|armed| is(&armed.fault) && armed.hit())
+        self.armed()
+            .iter_mut()
+            .any(|armed| is(&armed.fault) && armed.hit())
     }
 
     /// Uses up one occurrence of a fault that is about requests.
-    pub(crate) fn take<T>(&self, method: &str, path: &str, pick: impl Fn(&Fault) -> Option<T>) -> Option<T> {
+    pub(crate) fn take<T>(
+        &self,
+        method: &str,
+        path: &str,
+        pick: impl Fn(&Fault) -> Option<T>,
+    ) -> Option<T> {
         self.armed().iter_mut().find_map(|armed| {
             let picked = pick(&armed.fault)?;
             (armed.fault.matches(method, path) && armed.hit()).then_some(picked)
@@ -260,7 +280,11 @@ impl Faults {
     /// Counts a request against every interference and gives those whose turn it is.
     pub(crate) fn interferences(&self, method: &str, path: &str) -> Vec<Mutation> {
         let mut due = Vec::new();
-        for armed in self.armed().iter_mut().filter(|armed| armed.fault.matches(method, path)) {
+        for armed in self
+            .armed()
+            .iter_mut()
+            .filter(|armed| armed.fault.matches(method, path))
+        {
             if let Fault::Interfere { nth, mutation, .. } = &armed.fault {
                 armed.hits += 1;
                 if armed.hits == *nth {
@@ -272,7 +296,9 @@ impl Faults {
     }
 
     fn armed(&self) -> std::sync::MutexGuard<'_, Vec<Armed>> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

@@ -27,7 +27,10 @@ pub(crate) fn matches(pattern: &str, text: &str) -> Result<bool, BadPattern> {
         return Ok(true);
     }
     let chars: Vec<char> = pattern.chars().collect();
-    let path: Vec<Vec<char>> = text.split('/').map(|segment| segment.chars().collect()).collect();
+    let path: Vec<Vec<char>> = text
+        .split('/')
+        .map(|segment| segment.chars().collect())
+        .collect();
     for alternative in expand(&chars)? {
         let segments = split_segments(&alternative);
         if match_segments(&segments, &path)? {
@@ -48,16 +51,26 @@ pub(crate) fn keeps_repository(filters: &Value, repository: &str) -> Result<bool
 }
 
 /// The artifacts that pass the tag and label filters, each with the tags to copy; none means by digest.
-pub(crate) fn keep_artifacts(filters: &Value, candidates: &[Candidate]) -> Result<Vec<Candidate>, BadPattern> {
+pub(crate) fn keep_artifacts(
+    filters: &Value,
+    candidates: &[Candidate],
+) -> Result<Vec<Candidate>, BadPattern> {
     let mut kept: Vec<Candidate> = candidates.to_vec();
     for filter in each(filters, "label") {
-        let wanted: Vec<&str> = filter["value"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let wanted: Vec<&str> = filter["value"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
         if wanted.is_empty() {
             continue;
         }
         let excludes = filter["decoration"] == "excludes";
         kept.retain(|artifact| {
-            let carries_all = wanted.iter().all(|label| artifact.labels.iter().any(|own| own == label));
+            let carries_all = wanted
+                .iter()
+                .all(|label| artifact.labels.iter().any(|own| own == label));
             carries_all != excludes
         });
     }
@@ -71,7 +84,11 @@ pub(crate) fn keep_artifacts(filters: &Value, candidates: &[Candidate]) -> Resul
         let mut passed = Vec::new();
         for mut artifact in kept {
             // An accessory is tested with its subject's tags and keeps its own.
-            let tested = if artifact.is_accessory { &artifact.parent_tags } else { &artifact.tags };
+            let tested = if artifact.is_accessory {
+                &artifact.parent_tags
+            } else {
+                &artifact.tags
+            };
             if tested.is_empty() {
                 if passes("")? {
                     passed.push(artifact);
@@ -100,16 +117,27 @@ pub(crate) fn keep_artifacts(filters: &Value, candidates: &[Candidate]) -> Resul
 /// The projects that the first name filter names literally or by braces; `None` when it has wildcards.
 pub(crate) fn named_projects(filters: &Value) -> Option<Vec<String>> {
     let pattern = each(filters, "name").next()?["value"].as_str()?.to_owned();
-    let first = split_segments(&pattern.chars().collect::<Vec<char>>()).into_iter().next()?;
+    let first = split_segments(&pattern.chars().collect::<Vec<char>>())
+        .into_iter()
+        .next()?;
     if first.iter().any(|c| matches!(c, '*' | '?' | '[' | '\\')) || first.is_empty() {
         return None;
     }
     let names = expand(&first).ok()?;
-    Some(names.into_iter().map(|name| name.into_iter().collect()).collect())
+    Some(
+        names
+            .into_iter()
+            .map(|name| name.into_iter().collect())
+            .collect(),
+    )
 }
 
 fn each<'a>(filters: &'a Value, kind: &'a str) -> impl Iterator<Item = &'a Value> {
-    filters.as_array().into_iter().flatten().filter(move |filter| filter["type"] == kind)
+    filters
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(move |filter| filter["type"] == kind)
 }
 
 /// Writes out the braces of a pattern, outermost first.
@@ -153,7 +181,12 @@ fn expand_at(pattern: &[char], open: usize) -> Result<Vec<Vec<char>>, BadPattern
     }
     let mut expanded = Vec::new();
     for part in parts {
-        let whole: Vec<char> = pattern[..open].iter().chain(part).chain(&pattern[at + 1..]).copied().collect();
+        let whole: Vec<char> = pattern[..open]
+            .iter()
+            .chain(part)
+            .chain(&pattern[at + 1..])
+            .copied()
+            .collect();
         expanded.extend(expand(&whole)?);
     }
     Ok(expanded)
@@ -184,7 +217,9 @@ fn split_segments(pattern: &[char]) -> Vec<Vec<char>> {
 }
 
 fn match_segments(pattern: &[Vec<char>], path: &[Vec<char>]) -> Result<bool, BadPattern> {
-    let Some((first, rest)) = pattern.split_first() else { return Ok(path.is_empty()) };
+    let Some((first, rest)) = pattern.split_first() else {
+        return Ok(path.is_empty());
+    };
     if first[..] == ['*', '*'] {
         // A trailing `**` needs its slash, so at least one segment, which may be empty.
         if rest.is_empty() {
@@ -203,12 +238,16 @@ fn match_segments(pattern: &[Vec<char>], path: &[Vec<char>]) -> Result<bool, Bad
             match_segment(first, &[])?;
             Ok(false)
         }
-        Some((segment, others)) => Ok(match_segment(first, segment)? && match_segments(rest, others)?),
+        Some((segment, others)) => {
+            Ok(match_segment(first, segment)? && match_segments(rest, others)?)
+        }
     }
 }
 
 fn match_segment(pattern: &[char], text: &[char]) -> Result<bool, BadPattern> {
-    let Some(&c) = pattern.first() else { return Ok(text.is_empty()) };
+    let Some(&c) = pattern.first() else {
+        return Ok(text.is_empty());
+    };
     match c {
         '*' => {
             for skip in 0..=text.len() {
@@ -221,8 +260,13 @@ fn match_segment(pattern: &[char], text: &[char]) -> Result<bool, BadPattern> {
         '?' => Ok(!text.is_empty() && match_segment(&pattern[1..], &text[1..])?),
         '[' => {
             let end = class_end(pattern, 0)?;
-            let Some(&found) = text.first() else { return Ok(false) };
-            Ok(in_class(&pattern[1..end], found) && match_segment(&pattern[end + 1..], &text[1..])?)
+            let Some(&found) = text.first() else {
+                return Ok(false);
+            };
+            Ok(
+                in_class(&pattern[1..end], found)
+                    && match_segment(&pattern[end + 1..], &text[1..])?,
+            )
         }
         '\\' => {
             let literal = pattern.get(1).ok_or(BadPattern)?;
@@ -280,20 +324,33 @@ mod tests {
     use super::*;
 
     fn vectors(kind: &str) -> Vec<Value> {
-        let all: Value =
-            serde_json::from_str(include_str!("../testdata/filter-vectors.json")).expect("the vectors are JSON");
+        let all: Value = serde_json::from_str(include_str!("../testdata/filter-vectors.json"))
+            .expect("the vectors are JSON");
         all[kind].as_array().expect("an array").clone()
     }
 
     fn strings(value: &Value) -> Vec<String> {
-        value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+        value
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect()
     }
 
     #[test]
     fn patterns_follow_the_vectors() {
         for vector in vectors("match") {
-            let found = matches(vector["pattern"].as_str().unwrap_or(""), vector["input"].as_str().unwrap_or(""));
-            let wanted = if vector["error"] == true { Err(BadPattern) } else { Ok(vector["match"] == true) };
+            let found = matches(
+                vector["pattern"].as_str().unwrap_or(""),
+                vector["input"].as_str().unwrap_or(""),
+            );
+            let wanted = if vector["error"] == true {
+                Err(BadPattern)
+            } else {
+                Ok(vector["match"] == true)
+            };
             assert_eq!(found, wanted, "{vector}");
         }
     }
@@ -309,7 +366,11 @@ mod tests {
                     Err(error) => Some(Err(error)),
                 })
                 .collect();
-            let wanted = if vector["error"] == true { Err(BadPattern) } else { Ok(strings(&vector["kept"])) };
+            let wanted = if vector["error"] == true {
+                Err(BadPattern)
+            } else {
+                Ok(strings(&vector["kept"]))
+            };
             assert_eq!(kept, wanted, "{vector}");
         }
     }
@@ -338,7 +399,12 @@ mod tests {
                 .as_array()
                 .expect("an array")
                 .iter()
-                .map(|artifact| (artifact["digest"].as_str().unwrap_or_default().to_owned(), strings(&artifact["tags"])))
+                .map(|artifact| {
+                    (
+                        artifact["digest"].as_str().unwrap_or_default().to_owned(),
+                        strings(&artifact["tags"]),
+                    )
+                })
                 .collect();
             assert_eq!(kept, wanted, "{vector}");
         }
@@ -346,9 +412,14 @@ mod tests {
 
     #[test]
     fn the_first_name_filter_names_projects() {
-        let named = |pattern: &str| named_projects(&serde_json::json!([{ "type": "name", "value": pattern }]));
+        let named = |pattern: &str| {
+            named_projects(&serde_json::json!([{ "type": "name", "value": pattern }]))
+        };
         assert_eq!(named("production/**"), Some(vec!["production".to_owned()]));
-        assert_eq!(named("{a,b}/x*"), Some(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(
+            named("{a,b}/x*"),
+            Some(vec!["a".to_owned(), "b".to_owned()])
+        );
         assert_eq!(named("*/app"), None);
         assert_eq!(named_projects(&Value::Null), None);
     }

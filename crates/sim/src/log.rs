@@ -77,7 +77,12 @@ pub struct LogEntry {
 pub(crate) fn count(entries: &[LogEntry]) -> BTreeMap<(String, String), usize> {
     let mut counts = BTreeMap::new();
     for entry in entries.iter().filter(|entry| entry.status < 400) {
-        *counts.entry((entry.method.clone(), format!("{}/{}", entry.site, entry.object))).or_insert(0) += 1;
+        *counts
+            .entry((
+                entry.method.clone(),
+                format!("{}/{}", entry.site, entry.object),
+            ))
+            .or_insert(0) += 1;
     }
     counts
 }

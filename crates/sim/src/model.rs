@@ -49,7 +49,10 @@ impl State {
 
     /// The tasks of an execution, newest first.
     pub(crate) fn tasks_of(&self, execution: i64) -> impl Iterator<Item = &Task> {
-        self.tasks.values().rev().filter(move |task| task.execution == execution)
+        self.tasks
+            .values()
+            .rev()
+            .filter(move |task| task.execution == execution)
     }
 
     /// Takes a repository, made when it is missing. The project must exist.
@@ -67,11 +70,24 @@ impl State {
     pub(crate) fn storage_of(&self, project: i64) -> u64 {
         let mut blobs = BTreeSet::new();
         let mut total = 0;
-        for repository in self.repositories.values().filter(|repository| repository.project == project) {
+        for repository in self
+            .repositories
+            .values()
+            .filter(|repository| repository.project == project)
+        {
             blobs.extend(repository.blobs.iter());
-            total += repository.artifacts.values().map(|artifact| artifact.manifest.len() as u64).sum::<u64>();
+            total += repository
+                .artifacts
+                .values()
+                .map(|artifact| artifact.manifest.len() as u64)
+                .sum::<u64>();
         }
-        total + blobs.iter().filter_map(|digest| self.blobs.get(*digest)).map(|blob| blob.len() as u64).sum::<u64>()
+        total
+            + blobs
+                .iter()
+                .filter_map(|digest| self.blobs.get(*digest))
+                .map(|blob| blob.len() as u64)
+                .sum::<u64>()
     }
 }
 
@@ -110,22 +126,36 @@ impl Robot {
 
     /// Whether one of the entries grants the right. `project` is `None` for rights of the system.
     pub(crate) fn may(&self, project: Option<&str>, resource: &str, action: &str) -> bool {
-        let wanted_kind = if project.is_some() { "project" } else { "system" };
-        self.permissions.as_array().into_iter().flatten().any(|entry| {
-            let namespace = entry["namespace"].as_str().unwrap_or_default();
-            entry["kind"] == wanted_kind
-                && project.is_none_or(|project| namespace == "*" || namespace == project)
-                && entry["access"]
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .any(|access| access["resource"] == resource && access["action"] == action)
-        })
+        let wanted_kind = if project.is_some() {
+            "project"
+        } else {
+            "system"
+        };
+        self.permissions
+            .as_array()
+            .into_iter()
+            .flatten()
+            .any(|entry| {
+                let namespace = entry["namespace"].as_str().unwrap_or_default();
+                entry["kind"] == wanted_kind
+                    && project.is_none_or(|project| namespace == "*" || namespace == project)
+                    && entry["access"]
+                        .as_array()
+                        .into_iter()
+                        .flatten()
+                        .any(|access| access["resource"] == resource && access["action"] == action)
+            })
     }
 
     /// A robot with both kinds of entries gets 401 on the registry API for everything (seen on v2.9.5).
     pub(crate) fn mixes_kinds(&self) -> bool {
-        let has = |kind: &str| self.permissions.as_array().into_iter().flatten().any(|entry| entry["kind"] == kind);
+        let has = |kind: &str| {
+            self.permissions
+                .as_array()
+                .into_iter()
+                .flatten()
+                .any(|entry| entry["kind"] == kind)
+        };
         has("project") && has("system")
     }
 }
@@ -172,28 +202,40 @@ impl Repository {
 
     /// The digest that a tag or digest stands for.
     pub(crate) fn resolve(&self, reference: &str) -> Option<&Artifact> {
-        let digest = self.tags.get(reference).map_or(reference, |tag| tag.digest.as_str());
+        let digest = self
+            .tags
+            .get(reference)
+            .map_or(reference, |tag| tag.digest.as_str());
         self.artifacts.get(digest)
     }
 
     /// The tags of an artifact, in order.
     pub(crate) fn tags_of(&self, digest: &str) -> Vec<&Tag> {
-        self.tags.values().filter(|tag| tag.digest == digest).collect()
+        self.tags
+            .values()
+            .filter(|tag| tag.digest == digest)
+            .collect()
     }
 
     /// Artifacts that stand for themselves: no accessories, no untagged children of an index.
     pub(crate) fn top_level(&self) -> impl Iterator<Item = &Artifact> {
-        let children: BTreeSet<&String> =
-            self.artifacts.values().flat_map(|artifact| artifact.children.iter()).collect();
+        let children: BTreeSet<&String> = self
+            .artifacts
+            .values()
+            .flat_map(|artifact| artifact.children.iter())
+            .collect();
         self.artifacts.values().filter(move |artifact| {
             artifact.subject.is_none()
-                && (!children.contains(&artifact.digest) || !self.tags_of(&artifact.digest).is_empty())
+                && (!children.contains(&artifact.digest)
+                    || !self.tags_of(&artifact.digest).is_empty())
         })
     }
 
     /// The accessories of an artifact.
     pub(crate) fn accessories_of(&self, digest: &str) -> impl Iterator<Item = &Artifact> {
-        self.artifacts.values().filter(move |artifact| artifact.subject.as_deref() == Some(digest))
+        self.artifacts
+            .values()
+            .filter(move |artifact| artifact.subject.as_deref() == Some(digest))
     }
 }
 

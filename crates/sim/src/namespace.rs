@@ -4,12 +4,18 @@
 ///
 /// A negative count flattens to the last component (the legacy rule); otherwise the first `replace_count`
 /// components are replaced. An empty namespace leaves the name as it is, whatever the count.
-pub(crate) fn destination(repository: &str, namespace: &str, replace_count: i64) -> Result<String, String> {
+pub(crate) fn destination(
+    repository: &str,
+    namespace: &str,
+    replace_count: i64,
+) -> Result<String, String> {
     if namespace.is_empty() {
         return Ok(repository.to_owned());
     }
     let components: Vec<&str> = repository.split('/').collect();
-    let (last, before) = components.split_last().map_or(("", &[][..]), |(last, before)| (*last, before));
+    let (last, before) = components
+        .split_last()
+        .map_or(("", &[][..]), |(last, before)| (*last, before));
     if replace_count < 0 {
         return Ok(format!("{namespace}/{last}"));
     }
@@ -38,7 +44,8 @@ pub(crate) fn is_component(text: &str) -> bool {
     let mut any = false;
     for c in text.chars() {
         if is_word(c) {
-            let joined = separator.chars().all(|c| c == '-') || matches!(separator.as_str(), "." | "_" | "__");
+            let joined = separator.chars().all(|c| c == '-')
+                || matches!(separator.as_str(), "." | "_" | "__");
             if !separator.is_empty() && (!any || !joined) {
                 return false;
             }
@@ -58,10 +65,13 @@ mod tests {
     #[test]
     fn namespaces_follow_the_vectors() {
         let vectors: serde_json::Value =
-            serde_json::from_str(include_str!("../testdata/filter-vectors.json")).expect("the vectors are JSON");
+            serde_json::from_str(include_str!("../testdata/filter-vectors.json"))
+                .expect("the vectors are JSON");
         for vector in vectors["namespace"].as_array().expect("an array") {
             let text = |key: &str| vector[key].as_str().unwrap_or_default();
-            let count = vector["dest_namespace_replace_count"].as_i64().expect("a number");
+            let count = vector["dest_namespace_replace_count"]
+                .as_i64()
+                .expect("a number");
             let found = destination(text("repository"), text("dest_namespace"), count);
             match vector["destination"].as_str() {
                 Some(wanted) => assert_eq!(found.as_deref(), Ok(wanted), "{vector}"),

@@ -30,7 +30,10 @@ pub struct CopySpeed {
 
 impl Default for CopySpeed {
     fn default() -> CopySpeed {
-        CopySpeed { per_task: Duration::from_millis(300), bytes_per_second: 1_000_000 }
+        CopySpeed {
+            per_task: Duration::from_millis(300),
+            bytes_per_second: 1_000_000,
+        }
     }
 }
 
@@ -89,16 +92,14 @@ impl Site {
     pub(crate) fn new(name: &str, address: SocketAddr, world: &Arc<World>) -> Arc<Site> {
         let admin_password = crate::clock::password();
         let created = Timestamp::now();
-        let state = State {
-            users: vec![User {
-                id: 1,
-                name: "admin".to_owned(),
-                password: admin_password.clone(),
-                admin: true,
-                created,
-            }],
-            ..State::default()
-        };
+        let mut state = State::default();
+        state.users.push(User {
+            id: 1,
+            name: "admin".to_owned(),
+            password: admin_password.clone(),
+            admin: true,
+            created,
+        });
         Arc::new(Site {
             name: name.to_owned(),
             url: format!("http://{address}"),
@@ -132,7 +133,8 @@ impl Site {
 
     /// A span between the two, by the sandbox's chance.
     pub(crate) fn between(&self, low: Duration, high: Duration) -> Duration {
-        self.world().map_or(low, |world| world.chance.between(low, high))
+        self.world()
+            .map_or(low, |world| world.chance.between(low, high))
     }
 
     /// The time by this site's clock, which may be skewed.
@@ -159,15 +161,32 @@ impl Site {
         self.listening.is_up()
             && self
                 .faults
-                .find(|fault| matches!(fault, Fault::Hang { method: None, path: None }).then_some(()))
+                .find(|fault| {
+                    matches!(
+                        fault,
+                        Fault::Hang {
+                            method: None,
+                            path: None
+                        }
+                    )
+                    .then_some(())
+                })
                 .is_none()
     }
 
     /// Finds who a name and a password belong to, if they are right and usable.
     pub(crate) fn log_in(&self, name: &str, password: &str) -> Principal {
         let state = self.state();
-        if let Some(user) = state.users.iter().find(|user| user.name == name && user.password == password) {
-            return if user.admin { Principal::Admin(user.id) } else { Principal::User(user.name.clone()) };
+        if let Some(user) = state
+            .users
+            .iter()
+            .find(|user| user.name == name && user.password == password)
+        {
+            return if user.admin {
+                Principal::Admin(user.id)
+            } else {
+                Principal::User(user.name.clone())
+            };
         }
         let now = Timestamp::now().as_second();
         state
@@ -175,7 +194,9 @@ impl Site {
             .values()
             .find(|robot| robot.full_name() == name && robot.secret == password)
             .filter(|robot| !robot.disabled && (robot.expires_at == -1 || robot.expires_at > now))
-            .map_or(Principal::Anonymous, |robot| Principal::Robot(Box::new(robot.clone())))
+            .map_or(Principal::Anonymous, |robot| {
+                Principal::Robot(Box::new(robot.clone()))
+            })
     }
 }
 
@@ -212,11 +233,19 @@ impl Principal {
     }
 
     /// `public`: whether the project is.
-    pub(crate) fn may_in_project(&self, project: &str, public: bool, resource: &str, action: &str) -> bool {
+    pub(crate) fn may_in_project(
+        &self,
+        project: &str,
+        public: bool,
+        resource: &str,
+        action: &str,
+    ) -> bool {
         let reads = matches!(action, "pull" | "read" | "list");
         match self {
             Principal::Admin(_) => true,
-            Principal::Robot(robot) => robot.may(Some(project), resource, action) || (public && action == "pull"),
+            Principal::Robot(robot) => {
+                robot.may(Some(project), resource, action) || (public && action == "pull")
+            }
             _ => public && reads,
         }
     }

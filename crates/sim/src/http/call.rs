@@ -60,7 +60,10 @@ impl Call {
 
     /// Says in the log what the request was about and what it changed.
     pub(crate) fn note(&self, object: impl Into<String>, effect: impl Into<String>) {
-        *lock(&self.note) = Note { object: object.into(), effect: effect.into() };
+        *lock(&self.note) = Note {
+            object: object.into(),
+            effect: effect.into(),
+        };
     }
 
     pub(crate) fn noted(&self) -> Note {
@@ -78,7 +81,9 @@ impl Call {
         if !scheme.eq_ignore_ascii_case("basic") {
             return None;
         }
-        let bytes = base64::engine::general_purpose::STANDARD.decode(encoded.trim()).ok()?;
+        let bytes = base64::engine::general_purpose::STANDARD
+            .decode(encoded.trim())
+            .ok()?;
         let text = String::from_utf8(bytes).ok()?;
         let (name, password) = text.split_once(':')?;
         Some((name.to_owned(), password.to_owned()))
@@ -86,7 +91,9 @@ impl Call {
 
     pub(crate) fn bearer(&self) -> Option<&str> {
         let (scheme, token) = self.header(header::AUTHORIZATION)?.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+        scheme
+            .eq_ignore_ascii_case("bearer")
+            .then_some(token.trim())
     }
 
     pub(crate) fn is_safe(&self) -> bool {
@@ -99,15 +106,19 @@ impl Call {
     }
 
     pub(crate) fn param(&self, name: &str) -> Option<String> {
-        self.params().into_iter().find(|(key, _)| key == name).map(|(_, value)| value)
+        self.params()
+            .into_iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value)
     }
 
     /// A number in the query; 422 when it is none.
     pub(crate) fn number(&self, name: &str) -> Result<Option<i64>, Reply> {
         self.param(name)
             .map(|text| {
-                text.parse()
-                    .map_err(|_| unprocessable(format!("{name} in query must be of type int64: {text:?}")))
+                text.parse().map_err(|_| {
+                    unprocessable(format!("{name} in query must be of type int64: {text:?}"))
+                })
             })
             .transpose()
     }
@@ -133,8 +144,17 @@ impl Call {
     }
 
     /// Refuses who may not do this in a project.
-    pub(crate) fn need_project(&self, project: &str, public: bool, resource: &str, action: &str) -> Result<(), Reply> {
-        if self.principal.may_in_project(project, public, resource, action) {
+    pub(crate) fn need_project(
+        &self,
+        project: &str,
+        public: bool,
+        resource: &str,
+        action: &str,
+    ) -> Result<(), Reply> {
+        if self
+            .principal
+            .may_in_project(project, public, resource, action)
+        {
             Ok(())
         } else if self.principal.is_anonymous() {
             Err(unauthorized())
@@ -144,7 +164,12 @@ impl Call {
     }
 
     /// Reads a JSON object out of the body with Harbor's checks. `name` and `model` are what its messages say.
-    pub(crate) fn object(&self, name: &str, model: &str, fields: &[(&str, Field)]) -> Result<Map<String, Value>, Reply> {
+    pub(crate) fn object(
+        &self,
+        name: &str,
+        model: &str,
+        fields: &[(&str, Field)],
+    ) -> Result<Map<String, Value>, Reply> {
         if let Some(content_type) = self.header(header::CONTENT_TYPE) {
             let bare = content_type.split(';').next().unwrap_or_default().trim();
             if bare != "application/json" {
@@ -156,9 +181,17 @@ impl Call {
         if self.body.is_empty() {
             return Err(unprocessable(format!("{name} in body is required")));
         }
-        let refuse = |why: String| unprocessable(format!("parsing {name} body from \"\" failed, because {why}"));
+        let refuse = |why: String| {
+            unprocessable(format!(
+                "parsing {name} body from \"\" failed, because {why}"
+            ))
+        };
         let value: Value = serde_json::from_slice(&self.body).map_err(|error| {
-            refuse(if error.is_eof() { "unexpected EOF".to_owned() } else { "invalid character".to_owned() })
+            refuse(if error.is_eof() {
+                "unexpected EOF".to_owned()
+            } else {
+                "invalid character".to_owned()
+            })
         })?;
         let object = match value {
             Value::Object(object) => object,
@@ -171,11 +204,19 @@ impl Call {
             }
         };
         for (field, kind) in fields {
-            let Some(value) = object.get(*field).filter(|value| !value.is_null()) else { continue };
+            let Some(value) = object.get(*field).filter(|value| !value.is_null()) else {
+                continue;
+            };
             let (fits, go_type) = match kind {
                 Field::Bool => (value.is_boolean(), "bool"),
-                Field::Int8 => (value.as_i64().is_some_and(|n| i8::try_from(n).is_ok()), "int8"),
-                Field::Int32 => (value.as_i64().is_some_and(|n| i32::try_from(n).is_ok()), "int32"),
+                Field::Int8 => (
+                    value.as_i64().is_some_and(|n| i8::try_from(n).is_ok()),
+                    "int8",
+                ),
+                Field::Int32 => (
+                    value.as_i64().is_some_and(|n| i32::try_from(n).is_ok()),
+                    "int32",
+                ),
                 Field::Int64 => (value.is_i64(), "int64"),
                 Field::Text => (value.is_string(), "string"),
                 Field::Object => (value.is_object(), "struct"),
@@ -197,8 +238,13 @@ pub(crate) fn decode(text: &str) -> String {
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
-        let hex = bytes.get(at + 1..at + 3).and_then(|pair| std::str::from_utf8(pair).ok());
-        match (bytes[at], hex.and_then(|pair| u8::from_str_radix(pair, 16).ok())) {
+        let hex = bytes
+            .get(at + 1..at + 3)
+            .and_then(|pair| std::str::from_utf8(pair).ok());
+        match (
+            bytes[at],
+            hex.and_then(|pair| u8::from_str_radix(pair, 16).ok()),
+        ) {
             (b'%', Some(byte)) => {
                 decoded.push(byte);
                 at += 3;
@@ -219,19 +265,27 @@ pub(crate) fn pairs(query: &str) -> Vec<(String, String)> {
         .filter(|pair| !pair.is_empty())
         .map(|pair| {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decode(&key.replace('+', " ")), decode(&value.replace('+', " ")))
+            (
+                decode(&key.replace('+', " ")),
+                decode(&value.replace('+', " ")),
+            )
         })
         .collect()
 }
 
 /// The id in a path; 422 when it is no number.
 pub(crate) fn id_in_path(name: &str, text: &str) -> Result<i64, Reply> {
-    text.parse().map_err(|_| unprocessable(format!("{name} in path must be of type int64: {text:?}")))
+    text.parse()
+        .map_err(|_| unprocessable(format!("{name} in path must be of type int64: {text:?}")))
 }
 
 /// A text field, empty when it is absent.
 pub(crate) fn text(object: &Map<String, Value>, field: &str) -> String {
-    object.get(field).and_then(Value::as_str).unwrap_or_default().to_owned()
+    object
+        .get(field)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// A flag, false when it is absent.
@@ -241,7 +295,11 @@ pub(crate) fn flag(object: &Map<String, Value>, field: &str) -> bool {
 
 /// 400 unless the text is a name in Harbor's alphabet for robots and projects.
 pub(crate) fn check_name(name: &str, message: &str) -> Result<(), Reply> {
-    if crate::namespace::is_component(name) { Ok(()) } else { Err(bad_request(message)) }
+    if crate::namespace::is_component(name) {
+        Ok(())
+    } else {
+        Err(bad_request(message))
+    }
 }
 
 fn go_kind(value: &Value) -> String {

@@ -13,7 +13,15 @@ use super::{
 };
 use crate::site::{Site, lock};
 
-const COMPONENTS: [&str; 7] = ["core", "database", "jobservice", "portal", "redis", "registry", "registryctl"];
+const COMPONENTS: [&str; 7] = [
+    "core",
+    "database",
+    "jobservice",
+    "portal",
+    "redis",
+    "registry",
+    "registryctl",
+];
 /// How often each part is probed.
 const PROBE_EVERY: Duration = Duration::from_secs(10);
 
@@ -31,12 +39,20 @@ pub(super) fn health(call: &Call) -> Answer {
             Some(error) => json!({ "name": name, "status": "unhealthy", "error": error }),
         })
         .collect();
-    let status = if errors.is_empty() { "healthy" } else { "unhealthy" };
-    Ok(Reply::json(&json!({ "status": status, "components": components })))
+    let status = if errors.is_empty() {
+        "healthy"
+    } else {
+        "unhealthy"
+    };
+    Ok(Reply::json(
+        &json!({ "status": status, "components": components }),
+    ))
 }
 
 fn errors(site: &Site) -> BTreeMap<&'static str, String> {
-    let period = site.world().map_or(PROBE_EVERY, |world| world.clock.real(PROBE_EVERY));
+    let period = site
+        .world()
+        .map_or(PROBE_EVERY, |world| world.clock.real(PROBE_EVERY));
     let mut seen = lock(&site.health);
     if let Some((at, errors)) = &seen.0 {
         if at.elapsed() < period {
@@ -59,9 +75,13 @@ fn probe(site: &Site) -> BTreeMap<&'static str, String> {
     for name in COMPONENTS {
         let error = match name {
             "database" => {
-                format!("failed to run SQL \"SELECT 1\": failed to connect to `host={host} user=postgres database=registry`: dial error (dial tcp {host}:5432: connect: connection refused)")
+                format!(
+                    "failed to run SQL \"SELECT 1\": failed to connect to `host={host} user=postgres database=registry`: dial error (dial tcp {host}:5432: connect: connection refused)"
+                )
             }
-            "redis" => format!("failed to check health: dial tcp {host}:6379: connect: connection refused"),
+            "redis" => {
+                format!("failed to check health: dial tcp {host}:6379: connect: connection refused")
+            }
             "registry" => refused("/", 5000),
             "registryctl" => refused("/api/health", 8080),
             "jobservice" => refused("/api/v1/stats", 8888),

@@ -37,8 +37,13 @@ impl Listening {
     /// Serves a site on a listener that is already bound.
     pub(crate) fn start(&self, listener: TcpListener, site: Arc<Site>) {
         let all = CancellationToken::new();
-        let accepting = Accepting { listener, all: all.clone() };
-        let router = Router::new().fallback(super::serve::handle).with_state(site);
+        let accepting = Accepting {
+            listener,
+            all: all.clone(),
+        };
+        let router = Router::new()
+            .fallback(super::serve::handle)
+            .with_state(site);
         let service = router.into_make_service_with_connect_info::<Connection>();
         let serving = tokio::spawn(async move {
             // Serving ends only when the task is aborted.
@@ -118,7 +123,11 @@ impl axum::serve::Listener for Accepting {
                     // Answers are small; without this the client waits for a delayed acknowledgement.
                     let _ = stream.set_nodelay(true);
                     let cut = self.all.child_token();
-                    let wire = Wire { stream, cut: cut.clone(), ended: Box::pin(cut.clone().cancelled_owned()) };
+                    let wire = Wire {
+                        stream,
+                        cut: cut.clone(),
+                        ended: Box::pin(cut.clone().cancelled_owned()),
+                    };
                     return (wire, Connection(cut));
                 }
                 Err(_) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
@@ -139,7 +148,11 @@ pub(crate) struct Wire {
 }
 
 impl AsyncRead for Wire {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if self.cut.is_cancelled() || self.ended.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Ok(()));
         }
@@ -148,7 +161,11 @@ impl AsyncRead for Wire {
 }
 
 impl AsyncWrite for Wire {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         if self.cut.is_cancelled() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }

@@ -28,10 +28,16 @@ pub(crate) fn page(call: &Call, items: &[Value]) -> Answer {
     let number = call.number("page")?.unwrap_or(1);
     let size = call.number("page_size")?.unwrap_or(10);
     if size > PAGE_SIZE_MAX {
-        return Err(unprocessable("page_size in query should be less than or equal to 100"));
+        return Err(unprocessable(
+            "page_size in query should be less than or equal to 100",
+        ));
     }
     let total = items.len() as i64;
-    let (from, until) = if size <= 0 { (0, total) } else { ((number - 1) * size, number * size) };
+    let (from, until) = if size <= 0 {
+        (0, total)
+    } else {
+        ((number - 1) * size, number * size)
+    };
     let shown: Vec<Value> = items
         .iter()
         .skip(from.max(0) as usize)
@@ -40,11 +46,17 @@ pub(crate) fn page(call: &Call, items: &[Value]) -> Answer {
         .collect();
     let mut links = Vec::new();
     if size != 0 && number > 1 {
-        links.push(format!("<{}>; rel=\"prev\"", address(call, number - 1, size)));
+        links.push(format!(
+            "<{}>; rel=\"prev\"",
+            address(call, number - 1, size)
+        ));
     }
     // A size of -1 shows everything and links to a next page all the same (seen on v2.9.5).
     if size != 0 && number * size < total {
-        links.push(format!("<{}>; rel=\"next\"", address(call, number + 1, size)));
+        links.push(format!(
+            "<{}>; rel=\"next\"",
+            address(call, number + 1, size)
+        ));
     }
     let mut reply = Reply::json(&Value::Array(shown)).with("x-total-count", total.to_string());
     if !links.is_empty() {
@@ -54,12 +66,18 @@ pub(crate) fn page(call: &Call, items: &[Value]) -> Answer {
 }
 
 fn address(call: &Call, number: i64, size: i64) -> String {
-    let mut pairs: Vec<(String, String)> =
-        call.params().into_iter().filter(|(key, _)| key != "page" && key != "page_size").collect();
+    let mut pairs: Vec<(String, String)> = call
+        .params()
+        .into_iter()
+        .filter(|(key, _)| key != "page" && key != "page_size")
+        .collect();
     pairs.push(("page".to_owned(), number.to_string()));
     pairs.push(("page_size".to_owned(), size.to_string()));
     pairs.sort();
-    let query: Vec<String> = pairs.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let query: Vec<String> = pairs
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
     format!("{}?{}", call.path, query.join("&"))
 }
 
@@ -73,15 +91,23 @@ fn holds(value: &Value, wanted: &str) -> bool {
     let quoted = |text: &str| text.trim_matches(['\'', '"']).to_owned();
     if let Some(part) = wanted.strip_prefix('~') {
         plain.contains(&quoted(part))
-    } else if let Some(inner) = wanted.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+    } else if let Some(inner) = wanted
+        .strip_prefix('{')
+        .and_then(|rest| rest.strip_suffix('}'))
+    {
         inner.split_whitespace().any(|one| quoted(one) == plain)
-    } else if let Some((low, high)) =
-        wanted.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).and_then(|inner| inner.split_once('~'))
+    } else if let Some((low, high)) = wanted
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .and_then(|inner| inner.split_once('~'))
     {
         let number = |text: &str| text.trim().parse::<f64>().ok();
         match (number(&plain), number(low), number(high)) {
             (Some(value), Some(low), Some(high)) => low <= value && value <= high,
-            _ => (low.is_empty() || low <= plain.as_str()) && (high.is_empty() || plain.as_str() <= high),
+            _ => {
+                (low.is_empty() || low <= plain.as_str())
+                    && (high.is_empty() || plain.as_str() <= high)
+            }
         }
     } else {
         quoted(wanted) == plain
@@ -90,14 +116,19 @@ fn holds(value: &Value, wanted: &str) -> bool {
 
 fn sort(items: &mut [Value], by: Option<&str>, keys: &[&str]) {
     for key in by.unwrap_or_default().split(',').rev() {
-        let (key, descending) = key.strip_prefix('-').map_or((key, false), |key| (key, true));
+        let (key, descending) = key
+            .strip_prefix('-')
+            .map_or((key, false), |key| (key, true));
         if !keys.contains(&key) {
             continue;
         }
         items.sort_by(|a, b| {
             let order = match (a[key].as_i64(), b[key].as_i64()) {
                 (Some(a), Some(b)) => a.cmp(&b),
-                _ => a[key].as_str().unwrap_or_default().cmp(b[key].as_str().unwrap_or_default()),
+                _ => a[key]
+                    .as_str()
+                    .unwrap_or_default()
+                    .cmp(b[key].as_str().unwrap_or_default()),
             };
             if descending { order.reverse() } else { order }
         });

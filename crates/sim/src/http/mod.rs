@@ -18,4 +18,7 @@ mod reply;
 mod robots;
 mod serve;
 
+pub(crate) use auth::may;
+pub(crate) use endpoints::peer;
 pub(crate) use listening::Listening;
+pub(crate) use projects::{make as make_project, sees};

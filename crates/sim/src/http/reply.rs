@@ -21,7 +21,11 @@ pub(crate) type Answer = Result<Reply, Reply>;
 
 impl Reply {
     pub(crate) fn empty(status: u16) -> Reply {
-        Reply { status, headers: Vec::new(), body: Bytes::new() }
+        Reply {
+            status,
+            headers: Vec::new(),
+            body: Bytes::new(),
+        }
     }
 
     /// 201 with the address of what was made, and no body.
@@ -38,7 +42,12 @@ impl Reply {
     }
 
     pub(crate) fn typed(status: u16, content_type: &str, body: impl Into<Bytes>) -> Reply {
-        Reply { status, headers: Vec::new(), body: body.into() }.with("content-type", content_type.to_owned())
+        Reply {
+            status,
+            headers: Vec::new(),
+            body: body.into(),
+        }
+        .with("content-type", content_type.to_owned())
     }
 
     pub(crate) fn error(status: u16, code: &str, message: impl Into<String>) -> Reply {
@@ -53,8 +62,8 @@ impl Reply {
 
     pub(crate) fn into_response(self) -> Response<Body> {
         let mut response = Response::new(Body::from(self.body));
-        *response.status_mut() =
-            axum::http::StatusCode::from_u16(self.status).unwrap_or(axum::http::StatusCode::INTERNAL_SERVER_ERROR);
+        *response.status_mut() = axum::http::StatusCode::from_u16(self.status)
+            .unwrap_or(axum::http::StatusCode::INTERNAL_SERVER_ERROR);
         for (name, value) in self.headers {
             if let Ok(value) = HeaderValue::from_str(&value) {
                 response.headers_mut().append(name, value);
@@ -77,7 +86,11 @@ pub(crate) fn forbidden(message: impl Into<String>) -> Reply {
 }
 
 pub(crate) fn read_only() -> Reply {
-    Reply::error(403, "DENIED", "The system is in read only mode. Any modification is prohibited.")
+    Reply::error(
+        403,
+        "DENIED",
+        "The system is in read only mode. Any modification is prohibited.",
+    )
 }
 
 pub(crate) fn not_found(message: impl Into<String>) -> Reply {
@@ -93,7 +106,11 @@ pub(crate) fn precondition(message: impl Into<String>) -> Reply {
 }
 
 pub(crate) fn unprocessable(message: impl std::fmt::Display) -> Reply {
-    Reply::error(422, "UNPROCESSABLE_ENTITY", format!("validation failure list:\n{message}"))
+    Reply::error(
+        422,
+        "UNPROCESSABLE_ENTITY",
+        format!("validation failure list:\n{message}"),
+    )
 }
 
 pub(crate) fn internal() -> Reply {

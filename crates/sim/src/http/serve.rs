@@ -46,7 +46,8 @@ pub(super) async fn handle(
         return Response::default();
     };
     let mut response = reply.into_response();
-    let fresh = || HeaderValue::from_str(&format!("{:032x}", u128::from(crate::clock::unguessable())));
+    let fresh =
+        || HeaderValue::from_str(&format!("{:032x}", u128::from(crate::clock::unguessable())));
     if let Some(id) = request_id.or_else(|| fresh().ok()) {
         response.headers_mut().insert("x-request-id", id);
     }
@@ -107,7 +108,9 @@ async fn carry_out(mut call: Call) -> Option<Reply> {
     seen.status = Some(reply.status);
     let lost = site
         .faults
-        .take(&method, &path, |fault| matches!(fault, Fault::LostReply { .. }).then_some(()))
+        .take(&method, &path, |fault| {
+            matches!(fault, Fault::LostReply { .. }).then_some(())
+        })
         .is_some();
     // The log is written before the hook is called: what the hook kills has been recorded.
     let logged = seen.mutating.then(|| {
@@ -117,7 +120,11 @@ async fn carry_out(mut call: Call) -> Option<Reply> {
             number,
             site: site.name.clone(),
             method,
-            object: if note.object.is_empty() { path.clone() } else { note.object },
+            object: if note.object.is_empty() {
+                path.clone()
+            } else {
+                note.object
+            },
             path,
             effect: note.effect,
             status: reply.status,
@@ -129,9 +136,14 @@ async fn carry_out(mut call: Call) -> Option<Reply> {
     if let Verdict::Answer(status) = after {
         reply = Reply::empty(status);
     }
-    let answered = !lost && before != Verdict::NoReply && matches!(after, Verdict::Continue | Verdict::Answer(_));
+    let answered = !lost
+        && before != Verdict::NoReply
+        && matches!(after, Verdict::Continue | Verdict::Answer(_));
     if let (false, Some(entry)) = (answered, logged) {
-        if let Some(entry) = lock(&world.log).get_mut(entry).filter(|entry| entry.number == number) {
+        if let Some(entry) = lock(&world.log)
+            .get_mut(entry)
+            .filter(|entry| entry.number == number)
+        {
             entry.replied = false;
         }
     }
@@ -143,8 +155,15 @@ async fn answer(call: &mut Call) -> Reply {
         return refusal;
     }
     // A session cookie brings the check against forged requests with it, basic auth or not (seen on v2.9.5).
-    if !call.is_safe() && call.header(header::COOKIE).is_some_and(|cookies| cookies.contains("sid=")) {
-        return forbidden("CSRF token invalid").with("x-harbor-csrf-token", format!("{:x}", crate::clock::unguessable()));
+    if !call.is_safe()
+        && call
+            .header(header::COOKIE)
+            .is_some_and(|cookies| cookies.contains("sid="))
+    {
+        return forbidden("CSRF token invalid").with(
+            "x-harbor-csrf-token",
+            format!("{:x}", crate::clock::unguessable()),
+        );
     }
     match api::route(call).await {
         Ok(reply) | Err(reply) => reply,
@@ -155,11 +174,17 @@ async fn answer(call: &mut Call) -> Reply {
 async fn hang(site: &Site, method: &str, path: &str) -> Option<()> {
     while site
         .faults
-        .take(method, path, |fault| matches!(fault, Fault::Hang { .. }).then_some(()))
+        .take(method, path, |fault| {
+            matches!(fault, Fault::Hang { .. }).then_some(())
+        })
         .is_some()
     {
         tokio::time::sleep(Duration::from_millis(20)).await;
-        if site.faults.find(|fault| matches!(fault, Fault::Hang { .. }).then_some(())).is_none() {
+        if site
+            .faults
+            .find(|fault| matches!(fault, Fault::Hang { .. }).then_some(()))
+            .is_none()
+        {
             // What hung is never answered, also when the site works again.
             return None;
         }
