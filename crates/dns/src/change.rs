@@ -122,8 +122,12 @@ impl Change {
     /// Whether `found` is what this change wants, TTL included: then there is nothing left to do.
     pub fn is_done(&self, found: &Found) -> bool {
         let record = match &self.desired {
-            // A set of another type beside the wanted one means that the old value is still served to some.
-            Some(desired) => found.sets.as_slice() == std::slice::from_ref(desired),
+            // Beside an alias nothing may stand: a neighbour would mean that the old value is still served.
+            Some(desired) => {
+                let alone = found.sets.len() == 1;
+                let alias = found.set(RecordType::Cname).is_some();
+                found.set(desired.kind) == Some(desired) && (alone || !alias)
+            }
             None => self.expectation_holds(found),
         };
         record && self.marker.as_ref().is_none_or(|m| found.marker_text().as_deref() == Some(m.desired.as_str()))
