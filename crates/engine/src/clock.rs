@@ -1,0 +1,90 @@
+//! Time, passed in.
+//!
+//! Spans in a plan are plan time. A sandbox runs them faster than the wall, so that a rehearsed wait for a TTL of
+//! a minute takes a second; everywhere else the scale is 1.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// Tells the time and waits.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    scale: f64,
+    source: Source,
+}
+
+#[derive(Clone, Debug)]
+enum Source {
+    Wall,
+    /// Milliseconds since 1970; a wait moves it on at once.
+    Set(Arc<AtomicI64>),
+}
+
+impl Clock {
+    /// Returns the clock of this machine, with waits `scale` times shorter than the plan says.
+    pub fn wall(scale: f64) -> Clock {
+        Clock { scale: if scale > 0.0 { scale } else { 1.0 }, source: Source::Wall }
+    }
+
+    /// Returns a clock that stands still but for its own waits.
+    pub fn set(start: Timestamp) -> Clock {
+        Clock { scale: 1.0, source: Source::Set(Arc::new(AtomicI64::new(start.as_millisecond()))) }
+    }
+
+    /// Returns the time.
+    pub fn now(&self) -> Timestamp {
+        match &self.source {
+            Source::Wall => {
+                let now = Timestamp::now().as_millisecond();
+                Timestamp::from_millisecond(now).unwrap_or(Timestamp::UNIX_EPOCH)
+            }
+            Source::Set(ms) => Timestamp::from_millisecond(ms.load(Ordering::SeqCst)).unwrap_or(Timestamp::MAX),
+        }
+    }
+
+    /// Returns how long a span of plan time takes on this clock.
+    pub fn real(&self, span: Duration) -> Duration {
+        span.div_f64(self.scale)
+    }
+
+    /// Returns the time after a span of plan time from now.
+    pub fn after(&self, span: Duration) -> Timestamp {
+        later(self.now(), self.real(span))
+    }
+
+    /// Returns how much plan time has passed since.
+    pub fn since(&self, then: Timestamp) -> Duration {
+        let span = self.now().duration_since(then);
+        Duration::try_from(span).unwrap_or(Duration::ZERO).mul_f64(self.scale)
+    }
+
+    /// Waits for a span of plan time.
+    pub async fn sleep(&self, span: Duration) {
+        self.sleep_real(self.real(span)).await;
+    }
+
+    /// Waits until a time of this clock.
+    pub async fn sleep_until(&self, then: Timestamp) {
+        let span = then.duration_since(self.now());
+        self.sleep_real(Duration::try_from(span).unwrap_or(Duration::ZERO)).await;
+    }
+
+    async fn sleep_real(&self, span: Duration) {
+        match &self.source {
+            Source::Wall => tokio::time::sleep(span).await,
+            Source::Set(ms) => {
+                ms.fetch_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX / 2), Ordering::SeqCst);
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
+
+/// Returns a time later by a span; the end of time if that is earlier.
+pub(crate) fn later(then: Timestamp, span: Duration) -> Timestamp {
+    let ms = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_millisecond(then.as_millisecond().saturating_add(ms)).unwrap_or(Timestamp::MAX)
+}
