@@ -192,15 +192,18 @@ fn expand_at(pattern: &[char], open: usize) -> Result<Vec<Vec<char>>, BadPattern
     Ok(expanded)
 }
 
-/// Splits at slashes outside braces and classes.
+/// Splits at slashes outside braces and classes; a class never matches a slash.
 fn split_segments(pattern: &[char]) -> Vec<Vec<char>> {
     let mut segments = vec![Vec::new()];
     let mut depth = 0;
-    let mut escaped = false;
+    let (mut escaped, mut in_class) = (false, false);
     for &c in pattern {
         match c {
             _ if escaped => escaped = false,
             '\\' => escaped = true,
+            ']' if in_class => in_class = false,
+            _ if in_class => {}
+            '[' => in_class = true,
             '{' => depth += 1,
             '}' => depth -= 1,
             '/' if depth == 0 => {

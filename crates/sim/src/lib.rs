@@ -29,6 +29,6 @@ mod store;
 pub use faults::{Fault, Mutation};
 pub use harbor::{Absent, Harbor, PushError};
 pub use log::{Edge, Hook, LogEntry, RequestSeen, Verdict};
-pub use sandbox::{Direction, Sandbox, SandboxError, SandboxOptions};
+pub use sandbox::{Contents, Direction, Sandbox, SandboxError, SandboxOptions};
 pub use site::{CopySpeed, Realm};
 pub use snapshot::{ProjectSnapshot, RepositorySnapshot, SiteSnapshot, WorldSnapshot};

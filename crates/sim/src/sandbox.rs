@@ -40,11 +40,23 @@ pub enum Direction {
     Push,
 }
 
+/// What the sites hold at the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Contents {
+    /// A DR pair: images, robots, endpoints and policies.
+    #[default]
+    Pair,
+    /// What a fresh Harbor has: the user `admin` and the project `library`.
+    Bare,
+}
+
 /// How a sandbox is started.
 #[derive(Clone, Debug)]
 pub struct SandboxOptions {
     /// The forward policy's direction.
     pub direction: Direction,
+    /// What the sites hold.
+    pub contents: Contents,
     /// How many times faster the sites' own waits run: status refresh (30 s), retries (16-118 s), schedules,
     /// copying. Must be positive.
     pub time_scale: f64,
@@ -68,6 +80,7 @@ impl Default for SandboxOptions {
     fn default() -> SandboxOptions {
         SandboxOptions {
             direction: Direction::default(),
+            contents: Contents::default(),
             time_scale: 1.0,
             seed: 1,
             addresses: None,
@@ -151,7 +164,10 @@ impl Sandbox {
             *lock(&site.copy_speed) = options.copy_speed;
         }
         let refuse = |refused| SandboxError::Fill(format!("{refused:?}"));
-        seed::fill(&primary, &dr, options.direction).map_err(refuse)?;
+        match options.contents {
+            Contents::Pair => seed::fill(&primary, &dr, options.direction).map_err(refuse)?,
+            Contents::Bare => seed::leave_bare(&primary, &dr),
+        }
         primary.listening.start(first, primary.clone());
         dr.listening.start(second, dr.clone());
         let inner = Arc::new(Inner {

@@ -48,6 +48,13 @@ pub(crate) fn fill(
     Ok(())
 }
 
+/// Leaves both sites as a fresh Harbor is.
+pub(crate) fn leave_bare(primary: &Site, dr: &Site) {
+    for site in [primary, dr] {
+        http::make_project(&mut site.state(), "library", true, site.now());
+    }
+}
+
 /// The images, the same everywhere: repository, tag and content.
 fn images() -> Vec<(&'static str, &'static str, Image)> {
     let plain = |seed: &str| content::image(seed, "amd64");

@@ -50,10 +50,10 @@ pub(super) fn list(call: &Call) -> Answer {
     };
     let level = wanted("level").unwrap_or("system");
     let state = call.site.state();
-    let items = state
-        .robots
-        .values()
-        .rev()
+    let mut robots: Vec<&Robot> = state.robots.values().collect();
+    robots.sort_by(|a, b| a.name.cmp(&b.name));
+    let items = robots
+        .into_iter()
         .filter(|robot| robot.level == level)
         .filter(|robot| match wanted("name") {
             None => true,
