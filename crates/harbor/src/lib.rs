@@ -8,6 +8,8 @@
 //! policy copies ([`filter`]), where a copy lands ([`destination_repository`]) and what a policy may look
 //! like ([`validate_policy`]). Facts of Harbor were seen on v2.9.5 unless a comment says otherwise.
 
+mod blame;
+mod connect;
 mod cron;
 mod endpoint;
 mod error;
@@ -29,7 +31,7 @@ pub use model::health::{Component, Health};
 pub use model::policy::{
     FieldDifference, Filter, Policy, PolicyDocument, PolicyFields, RegistryRef, Side, Trigger,
 };
-pub use model::registry::{NewRegistry, Ping, Registry};
+pub use model::registry::{Credential, NewRegistry, Ping, Registry};
 pub use model::robot::{Access, CreatedRobot, NewRobot, Permission, Robot};
 pub use model::system::{Identity, SystemInfo};
 pub use namespace::{NamespaceError, destination_repository};

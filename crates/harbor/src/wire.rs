@@ -3,21 +3,19 @@
 //! This file alone talks to the network: it sends no cookies (a kept `sid` cookie turns the next write into
 //! a 403 about CSRF), follows no redirects, retries nothing and keeps every answer within a size.
 
-use std::error::Error as StdError;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
 
 use futures_util::StreamExt;
 use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION,
-    RETRY_AFTER,
 };
 use reqwest::{Method, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::blame::{Blame, describe};
+use crate::connect::Route;
 use crate::endpoint::{BeforeWrite, Endpoint, RequestIds, counted_request_ids};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::health::Health;
@@ -40,10 +38,9 @@ pub(crate) struct Wire {
 struct Shared {
     endpoint: Endpoint,
     client: reqwest::Client,
-    /// What URLs are built from: `endpoint.url`, moved to the port (or address) of `connect_to`.
-    base: Url,
-    /// Set when `base` is not what the Host header has to say.
-    host: Option<HeaderValue>,
+    /// For https addresses that a Harbor on plain http sends us to. Made when needed.
+    elsewhere: OnceLock<reqwest::Client>,
+    route: Route,
     ids: RequestIds,
 }
 
@@ -104,81 +101,16 @@ impl<'a> Call<'a> {
 impl Wire {
     /// Builds the client. Fails with [`ErrorKind::NotSent`] when the URL or the certificates are unusable.
     pub(crate) fn new(endpoint: Endpoint, ids: Option<RequestIds>) -> Result<Wire> {
-        let refuse = |message: String| {
-            Error::new(
-                &endpoint.site,
-                Method::GET,
-                endpoint.url.path(),
-                ErrorKind::NotSent,
-                message,
-            )
-        };
-        if !matches!(endpoint.url.scheme(), "http" | "https") || endpoint.url.host_str().is_none() {
-            return Err(refuse(format!(
-                "`{}` is not an http or https address",
-                endpoint.url
-            )));
-        }
-        // Connecting gets at most half of the time, so that it ends before the whole request does: only
-        // then is it certain that nothing was sent.
-        let connect = (endpoint.timeout / 2).min(Duration::from_secs(5));
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("runbook/", env!("CARGO_PKG_VERSION")))
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .connect_timeout(connect)
-            .read_timeout(endpoint.timeout)
-            .pool_idle_timeout(Duration::from_secs(20));
-        if let Some(pem) = &endpoint.ca_pem {
-            let certificates = reqwest::Certificate::from_pem_bundle(pem).map_err(|error| {
-                refuse("the certificates are not readable PEM".into()).with_source(error)
-            })?;
-            builder = builder.tls_certs_merge(certificates);
-        }
-        let mut base = endpoint.url.clone();
-        let mut host = None;
-        if let Some(address) = endpoint.connect_to {
-            let authority = match (endpoint.url.host_str(), endpoint.url.port()) {
-                (Some(name), Some(port)) => format!("{name}:{port}"),
-                (Some(name), None) => name.to_owned(),
-                (None, _) => String::new(),
-            };
-            let value = HeaderValue::from_str(&authority).map_err(|error| {
-                refuse(format!("`{authority}` is not a host name")).with_source(error)
-            })?;
-            host = Some(value);
-            let named = endpoint.url.domain().map(str::to_owned);
-            let moved = match &named {
-                // The name stays in the URL, for TLS; the address is put under it.
-                Some(name) => {
-                    builder = builder.resolve(name, address);
-                    base.set_port(Some(address.port())).is_ok()
-                }
-                None => {
-                    base.set_ip_host(address.ip()).is_ok()
-                        && base.set_port(Some(address.port())).is_ok()
-                }
-            };
-            if !moved {
-                return Err(refuse(format!(
-                    "`{}` cannot be reached at {address}",
-                    endpoint.url
-                )));
-            }
-            // HTTP/2 has no Host header of its own.
-            builder = builder.http1_only();
-        }
-        let client = builder
-            .build()
-            .map_err(|error| refuse("no HTTP client".into()).with_source(error))?;
+        let route = Route::new(&endpoint)?;
+        let client = route.client(&endpoint)?;
         let ids = ids.unwrap_or_else(counted_request_ids);
+        let elsewhere = OnceLock::new();
         Ok(Wire {
             shared: Arc::new(Shared {
                 endpoint,
                 client,
-                base,
-                host,
+                elsewhere,
+                route,
                 ids,
             }),
         })
@@ -190,7 +122,7 @@ impl Wire {
 
     /// Returns the URL of a path whose parts are given unencoded, each one being one part.
     pub(crate) fn url<'p>(&self, parts: impl IntoIterator<Item = &'p str>) -> Url {
-        let mut url = self.shared.base.clone();
+        let mut url = self.shared.route.base.clone();
         url.set_query(None);
         url.set_fragment(None);
         if let Ok(mut path) = url.path_segments_mut() {
@@ -210,7 +142,7 @@ impl Wire {
         if url.origin() != own.origin() {
             return url.clone();
         }
-        let mut moved = self.shared.base.clone();
+        let mut moved = self.shared.route.base.clone();
         moved.set_path(url.path());
         moved.set_query(url.query());
         moved
@@ -266,12 +198,16 @@ impl Wire {
             mutates: call.mutates,
             request_id: id.clone(),
         };
-        let own = call.url.origin() == shared.base.origin();
-        let mut request = shared.client.request(call.method, call.url);
+        let own = call.url.origin() == shared.route.base.origin();
+        let client = match call.url.scheme() {
+            "https" if shared.route.base.scheme() == "http" => self.elsewhere()?,
+            _ => &shared.client,
+        };
+        let mut request = client.request(call.method, call.url);
         if within_timeout {
             request = request.timeout(shared.endpoint.timeout);
         }
-        if let (Some(host), true) = (&shared.host, own) {
+        if let (Some(host), true) = (&shared.route.host, own) {
             request = request.header(HOST, host.clone());
         }
         request = match call.auth {
@@ -307,6 +243,14 @@ impl Wire {
             blame.request_id = echoed.to_owned();
         }
         Ok((blame, response))
+    }
+
+    fn elsewhere(&self) -> Result<&reqwest::Client> {
+        if let Some(client) = self.shared.elsewhere.get() {
+            return Ok(client);
+        }
+        let client = self.shared.route.client_elsewhere(&self.shared.endpoint)?;
+        Ok(self.shared.elsewhere.get_or_init(|| client))
     }
 
     /// Gets one JSON document.
@@ -450,120 +394,6 @@ impl Answer {
     }
 }
 
-/// What an error says about the request that it belongs to.
-pub(crate) struct Blame {
-    site: String,
-    method: Method,
-    path: String,
-    mutates: bool,
-    request_id: String,
-}
-
-impl Blame {
-    pub(crate) fn error(&self, kind: ErrorKind, message: impl Into<String>) -> Error {
-        Error::new(&self.site, self.method.clone(), &self.path, kind, message)
-            .with_kind(kind, self.mutates)
-            .with_request_id(Some(self.request_id.clone()))
-    }
-
-    /// An error for a request that got no (whole) answer.
-    pub(crate) fn transport(&self, error: reqwest::Error) -> Error {
-        let kind = if let Some(tls) = find_tls(&error) {
-            return self.error(ErrorKind::Tls, tls.to_string());
-        } else if error.is_connect() {
-            ErrorKind::Unreachable
-        } else if error.is_builder() {
-            ErrorKind::NotSent
-        } else if error.is_timeout() {
-            ErrorKind::Timeout
-        } else {
-            ErrorKind::Lost
-        };
-        // reqwest's own text repeats the URL; the innermost cause says what happened.
-        let mut cause: &dyn StdError = &error;
-        while let Some(inner) = cause.source() {
-            cause = inner;
-        }
-        let message = if kind == ErrorKind::Timeout {
-            String::new()
-        } else {
-            cause.to_string()
-        };
-        self.error(kind, message).with_source(error.without_url())
-    }
-
-    /// An error for an answer that is not 2xx.
-    pub(crate) fn refusal(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
-        #[derive(Deserialize)]
-        struct Errors {
-            errors: Vec<Item>,
-        }
-        #[derive(Deserialize)]
-        struct Item {
-            #[serde(default)]
-            code: String,
-            #[serde(default)]
-            message: String,
-        }
-        let items = serde_json::from_slice::<Errors>(body)
-            .map(|parsed| parsed.errors)
-            .unwrap_or_default();
-        let code = items
-            .first()
-            .map(|item| item.code.clone())
-            .filter(|code| !code.is_empty());
-        let message = if !items.is_empty() {
-            items
-                .iter()
-                .map(|item| item.message.as_str())
-                .collect::<Vec<_>>()
-                .join("; ")
-        } else if status.is_redirection() {
-            format!(
-                "redirected to `{}`",
-                header_text(headers, &LOCATION).unwrap_or("nowhere")
-            )
-        } else if body.is_empty() {
-            status
-                .canonical_reason()
-                .unwrap_or_default()
-                .to_ascii_lowercase()
-        } else {
-            describe(headers, body)
-        };
-        let kind = kind_of(status, code.as_deref(), &message, headers);
-        self.error(kind, message)
-            .with_code(code)
-            .with_status(status.as_u16(), self.mutates)
-    }
-}
-
-fn kind_of(
-    status: StatusCode,
-    code: Option<&str>,
-    message: &str,
-    headers: &HeaderMap,
-) -> ErrorKind {
-    match status.as_u16() {
-        401 => ErrorKind::Unauthorized,
-        // DENIED also stands for a full quota and for policies of a project.
-        403 if code == Some("DENIED") && message.contains("read only") => ErrorKind::ReadOnly,
-        403 => ErrorKind::Forbidden,
-        404 => ErrorKind::NotFound,
-        408 => ErrorKind::Timeout,
-        409 => ErrorKind::Conflict,
-        412 => ErrorKind::Precondition,
-        429 => ErrorKind::TooManyRequests {
-            retry_after: header_text(headers, &RETRY_AFTER)
-                .and_then(|text| text.trim().parse().ok())
-                .map(Duration::from_secs),
-        },
-        400..=499 => ErrorKind::Invalid,
-        500..=599 => ErrorKind::Server,
-        _ => ErrorKind::Protocol,
-    }
-}
-
 /// Reads a body of at most [`MAX_BODY`] bytes.
 pub(crate) async fn read_body(blame: &Blame, response: Response) -> Result<Vec<u8>> {
     let mut body = Vec::new();
@@ -581,47 +411,6 @@ pub(crate) async fn read_body(blame: &Blame, response: Response) -> Result<Vec<u
     Ok(body)
 }
 
-/// Says in a few words what an unexpected body is.
-pub(crate) fn describe(headers: &HeaderMap, body: &[u8]) -> String {
-    const SHOWN: usize = 80;
-    let kind = header_text(headers, &CONTENT_TYPE).unwrap_or("no content type");
-    if body.is_empty() {
-        return format!("an empty body ({kind})");
-    }
-    let text: String = String::from_utf8_lossy(body)
-        .chars()
-        .map(|c| {
-            if c.is_whitespace() || c.is_control() {
-                ' '
-            } else {
-                c
-            }
-        })
-        .take(SHOWN)
-        .collect();
-    format!("{} bytes of `{kind}`: `{}`", body.len(), text.trim())
-}
-
 pub(crate) fn header_text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     headers.get(name).and_then(|value| value.to_str().ok())
-}
-
-fn find_tls(error: &reqwest::Error) -> Option<&rustls::Error> {
-    let mut source = StdError::source(error);
-    while let Some(cause) = source {
-        if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
-            return Some(tls);
-        }
-        // An io::Error hides what it wraps from `source`.
-        if let Some(inner) = cause
-            .downcast_ref::<std::io::Error>()
-            .and_then(|io| io.get_ref())
-        {
-            if let Some(tls) = inner.downcast_ref::<rustls::Error>() {
-                return Some(tls);
-            }
-        }
-        source = cause.source();
-    }
-    None
 }

@@ -29,12 +29,8 @@ pub struct Registry {
     #[serde(default)]
     pub insecure: bool,
     /// Who logs in there.
-    #[serde(
-        default,
-        rename = "credential",
-        deserialize_with = "super::null_as_default"
-    )]
-    pub login: Login,
+    #[serde(default, deserialize_with = "super::null_as_default")]
+    pub credential: Credential,
     /// What a timer found, minutes ago; it stays `healthy` when a Harbor goes away. Ping instead.
     #[serde(default)]
     pub status: String,
@@ -48,7 +44,7 @@ pub struct Registry {
 
 /// Who logs in at a registry endpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-pub struct Login {
+pub struct Credential {
     /// `basic`, or `secret` for the local one.
     #[serde(default, rename = "type")]
     pub kind: String,

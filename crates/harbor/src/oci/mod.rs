@@ -4,10 +4,12 @@
 //! are then those of the name, while [`Endpoint::connect_to`](crate::Endpoint) can say where to connect.
 
 mod challenge;
+mod login;
 mod reader;
 mod writer;
 
-pub use reader::{Login, Manifest, ManifestHead, Ping, Reader, Token};
+pub use login::{Login, Ping, Token};
+pub use reader::{Manifest, ManifestHead, Reader};
 pub use writer::Writer;
 
 /// What manifests are asked for: images and lists of images, of Docker and of OCI.

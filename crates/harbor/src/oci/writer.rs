@@ -4,7 +4,8 @@ use reqwest::Method;
 use reqwest::header::LOCATION;
 
 use super::digest;
-use super::reader::{CONTENT_DIGEST, Login, Reader};
+use super::login::Login;
+use super::reader::{CONTENT_DIGEST, Reader};
 use crate::endpoint::{BeforeWrite, Endpoint};
 use crate::error::{ErrorKind, Result};
 use crate::wire::{Answer, Call, Wire, WriteWire, header_text};
