@@ -1,4 +1,4 @@
-//! Real servers for tests: BIND 9 and moto, each on its own loopback address or port, in its own folder, killed on
+//! Real servers for tests: BIND 9 and moto, each on its own loopback port, in its own folder, killed on
 //! drop. Included by `#[path]`, so it uses the standard library alone.
 //!
 //! A missing server is a failure, never a skip: `make deps` installs both.
@@ -7,7 +7,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -38,10 +38,19 @@ impl Bind {
     /// Starts `named` for `zone`. `records` are lines of a zone file below the SOA, such as
     /// `harbor 60 IN CNAME ams`; [`KEY`] may update `names` (relative to the zone) and their markers.
     pub fn start(zone: &str, records: &[&str], names: &[&str]) -> Bind {
+        // The port was free when it was chosen. Should someone have been quicker, `named` runs without listening.
+        let mut attempts = (0..5).filter_map(|_| Bind::try_start(zone, records, names));
+        attempts
+            .next()
+            .expect("named finds a free port in five attempts")
+    }
+
+    fn try_start(zone: &str, records: &[&str], names: &[&str]) -> Option<Bind> {
         let named = find("named", &["/usr/sbin", "/usr/local/sbin", "/sbin"]);
         let folder = Folder::new("bind");
         let dir = folder.path();
-        let address = free_address();
+        // `named` listens on addresses that an interface has, and of all loopback addresses that is this one.
+        let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), free_port());
         let (secret, narrow_secret) = (random_secret(), random_secret());
         let ip = address.ip();
         let mut text = format!(
@@ -72,10 +81,20 @@ zone \"{zone}\" {{ type primary; file \"zone\"; update-policy {{
         );
         write(&dir.join("named.conf"), &config);
         let mut command = Command::new(named);
-        command.args(["-g", "-n", "1", "-c"]).arg(dir.join("named.conf"));
+        command
+            .args(["-g", "-n", "1", "-c"])
+            .arg(dir.join("named.conf"));
         let mut process = Process::start("named", command, folder);
-        process.wait_for(|log| log.contains("running"));
-        Bind { address, zone: zone.to_owned(), secret, narrow_secret, process }
+        let log = process.wait_for(|log| log.lines().any(|line| line.ends_with(" running")));
+        let listens = log.contains(&format!("listening on IPv4 interface lo, {ip}#{port}"))
+            && !log.contains("in use");
+        listens.then(|| Bind {
+            address,
+            zone: zone.to_owned(),
+            secret,
+            narrow_secret,
+            process,
+        })
     }
 
     /// Edits the zone as someone else would, with `nsupdate`: `commands` such as `update delete h.example.test CNAME`.
@@ -87,12 +106,19 @@ zone \"{zone}\" {{ type primary; file \"zone\"; update-policy {{
             .spawn()
             .expect("nsupdate starts");
         let (ip, port) = (self.address.ip(), self.address.port());
-        let script = format!("server {ip} {port}\nzone {}\nkey hmac-sha256:{KEY} {}\n{commands}\nsend\n", self.zone, self.secret);
+        let script = format!(
+            "server {ip} {port}\nzone {}\nkey hmac-sha256:{KEY} {}\n{commands}\nsend\n",
+            self.zone, self.secret
+        );
         let mut input = child.stdin.take().expect("its input is piped");
         input.write_all(script.as_bytes()).expect("nsupdate reads");
         drop(input);
         let output = child.wait_with_output().expect("nsupdate ends");
-        assert!(output.status.success(), "nsupdate: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "nsupdate: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 
     /// Stops the server now.
@@ -137,13 +163,20 @@ impl Moto {
             command
         } else {
             let own = root.join(".venv/bin/moto_server");
-            Command::new(if own.exists() { own } else { find("moto_server", &[]) })
+            Command::new(if own.exists() {
+                own
+            } else {
+                find("moto_server", &[])
+            })
         };
         command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
         let mut process = Process::start("moto", command, Folder::new("moto"));
         let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
         process.wait_for(|_| TcpStream::connect(address).is_ok());
-        Moto { url: format!("http://{address}"), process }
+        Moto {
+            url: format!("http://{address}"),
+            process,
+        }
     }
 
     /// Creates a hosted zone and returns its id.
@@ -177,7 +210,12 @@ impl Moto {
              <ResourceRecords><ResourceRecord><Value>{value}</Value></ResourceRecord></ResourceRecords>\
              </ResourceRecordSet></Change></Changes></ChangeBatch></ChangeResourceRecordSetsRequest>"
         );
-        let (status, answer) = self.request("POST", &format!("/2013-04-01/hostedzone/{zone}/rrset/"), "route53", &body);
+        let (status, answer) = self.request(
+            "POST",
+            &format!("/2013-04-01/hostedzone/{zone}/rrset/"),
+            "route53",
+            &body,
+        );
         assert_eq!(status, 200, "{answer}");
     }
 
@@ -188,9 +226,14 @@ impl Moto {
             assert_eq!(status, 200, "{answer}");
             answer
         };
-        iam(format!("Action=CreateUser&Version=2010-05-08&UserName={name}"));
+        iam(format!(
+            "Action=CreateUser&Version=2010-05-08&UserName={name}"
+        ));
         if !actions.is_empty() {
-            let list: Vec<String> = actions.iter().map(|a| format!("%22{}%22", a.replace(':', "%3A"))).collect();
+            let list: Vec<String> = actions
+                .iter()
+                .map(|a| format!("%22{}%22", a.replace(':', "%3A")))
+                .collect();
             let document = format!(
                 "%7B%22Version%22%3A%222012-10-17%22%2C%22Statement%22%3A%5B%7B%22Effect%22%3A%22Allow%22%2C%22Action%22%3A%5B{}%5D%2C%22Resource%22%3A%22%2A%22%7D%5D%7D",
                 list.join("%2C")
@@ -199,9 +242,17 @@ impl Moto {
                 "Action=PutUserPolicy&Version=2010-05-08&UserName={name}&PolicyName=p&PolicyDocument={document}"
             ));
         }
-        let answer = iam(format!("Action=CreateAccessKey&Version=2010-05-08&UserName={name}"));
-        let part = |tag: &str| between(&answer, &format!("<{tag}>"), &format!("</{tag}>")).expect("a key has both parts");
-        AccessKey { id: part("AccessKeyId").to_owned(), secret: part("SecretAccessKey").to_owned() }
+        let answer = iam(format!(
+            "Action=CreateAccessKey&Version=2010-05-08&UserName={name}"
+        ));
+        let part = |tag: &str| {
+            between(&answer, &format!("<{tag}>"), &format!("</{tag}>"))
+                .expect("a key has both parts")
+        };
+        AccessKey {
+            id: part("AccessKeyId").to_owned(),
+            secret: part("SecretAccessKey").to_owned(),
+        }
     }
 
     /// From now on signatures and rights are judged.
@@ -212,7 +263,8 @@ impl Moto {
 
     /// From now on nobody is asked for rights.
     pub fn trust_all(&self) {
-        let (status, answer) = self.request("POST", "/moto-api/reset-auth", "route53", "1000000000");
+        let (status, answer) =
+            self.request("POST", "/moto-api/reset-auth", "route53", "1000000000");
         assert_eq!(status, 200, "{answer}");
     }
 
@@ -220,18 +272,34 @@ impl Moto {
     fn request(&self, method: &str, path: &str, service: &str, body: &str) -> (u16, String) {
         let host = self.url.trim_start_matches("http://");
         let mut stream = TcpStream::connect(host).expect("moto takes connections");
-        stream.set_read_timeout(Some(START)).expect("a limit can be set");
-        let kind = if service == "iam" { "application/x-www-form-urlencoded" } else { "text/xml" };
+        stream
+            .set_read_timeout(Some(START))
+            .expect("a limit can be set");
+        let kind = if service == "iam" {
+            "application/x-www-form-urlencoded"
+        } else {
+            "text/xml"
+        };
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\
              Authorization: AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=0\r\n\r\n",
             body.len()
         );
-        stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes())).expect("moto reads");
+        stream
+            .write_all(head.as_bytes())
+            .and_then(|()| stream.write_all(body.as_bytes()))
+            .expect("moto reads");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("moto answers");
-        let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status line");
-        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned();
+        let status = answer
+            .split(' ')
+            .nth(1)
+            .and_then(|code| code.parse().ok())
+            .expect("a status line");
+        let body = answer
+            .split_once("\r\n\r\n")
+            .map_or("", |(_, body)| body)
+            .to_owned();
         (status, body)
     }
 }
@@ -247,21 +315,40 @@ impl Process {
     fn start(name: &'static str, mut command: Command, folder: Folder) -> Process {
         let log = File::create(folder.path().join("log")).expect("the log can be written");
         let twin = log.try_clone().expect("the log can be written twice");
-        command.stdin(Stdio::null()).stdout(log).stderr(twin).current_dir(folder.path());
-        let child = command.spawn().unwrap_or_else(|e| panic!("{name} does not start ({e}): run `make deps`"));
-        Process { name, child, folder }
+        command
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(twin)
+            .current_dir(folder.path());
+        let child = command
+            .spawn()
+            .unwrap_or_else(|e| panic!("{name} does not start ({e}): run `make deps`"));
+        Process {
+            name,
+            child,
+            folder,
+        }
     }
 
-    fn wait_for(&mut self, ready: impl Fn(&str) -> bool) {
+    /// Waits until the log, or something else, says that the server is up. Returns the log.
+    fn wait_for(&mut self, ready: impl Fn(&str) -> bool) -> String {
         let started = Instant::now();
         loop {
             let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
             if ready(&log) {
-                return;
+                return log;
             }
             let ended = self.child.try_wait().expect("the process can be asked");
-            assert!(ended.is_none(), "{} ended with {ended:?}; if it is not installed run `make deps`\n{log}", self.name);
-            assert!(started.elapsed() < START, "{} is not up after {START:?}\n{log}", self.name);
+            assert!(
+                ended.is_none(),
+                "{} ended with {ended:?}; if it is not installed run `make deps`\n{log}",
+                self.name
+            );
+            assert!(
+                started.elapsed() < START,
+                "{} is not up after {START:?}\n{log}",
+                self.name
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -283,7 +370,8 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new(what: &str) -> Folder {
-        let path = std::env::temp_dir().join(format!("runbook-{what}-{}-{}", std::process::id(), next()));
+        let path =
+            std::env::temp_dir().join(format!("runbook-{what}-{}-{}", std::process::id(), next()));
         fs::create_dir_all(&path).expect("a temporary folder can be made");
         Folder(path)
     }
@@ -304,18 +392,15 @@ fn next() -> u32 {
     COUNTER.fetch_add(1, Ordering::Relaxed)
 }
 
-/// A loopback address of this process's own, so that many tests can run beside each other, with a port that is free.
-fn free_address() -> SocketAddr {
-    let [_, _, high, low] = std::process::id().to_be_bytes();
-    let own = u8::try_from(64 + next() % 64).expect("below 128");
-    let ip = IpAddr::from([127, own, high, low.max(1)]);
-    let probe = TcpListener::bind((ip, 0)).expect("a loopback address can be bound");
-    probe.local_addr().expect("a bound socket has an address")
-}
-
+/// A port that is free for TCP and UDP.
 fn free_port() -> u16 {
-    let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
-    probe.local_addr().expect("a bound socket has an address").port()
+    loop {
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+        let address = tcp.local_addr().expect("a bound socket has an address");
+        if UdpSocket::bind(address).is_ok() {
+            return address.port();
+        }
+    }
 }
 
 /// 32 random bytes as 64 hexadecimal digits, which are valid base64 as well.
@@ -334,7 +419,9 @@ fn find(program: &str, more: &[&str]) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(more.iter().map(PathBuf::from));
     let mut candidates = folders.map(|folder| folder.join(program));
-    candidates.find(|p| p.is_file()).unwrap_or_else(|| panic!("`{program}` is not installed: run `make deps`"))
+    candidates
+        .find(|p| p.is_file())
+        .unwrap_or_else(|| panic!("`{program}` is not installed: run `make deps`"))
 }
 
 fn python(root: &Path) -> PathBuf {
@@ -343,8 +430,14 @@ fn python(root: &Path) -> PathBuf {
         return own;
     }
     let python = find("python3", &[]);
-    let has_moto = Command::new(&python).args(["-c", "import moto.server"]).stderr(Stdio::null()).status();
-    assert!(has_moto.is_ok_and(|status| status.success()), "moto is not installed: run `make deps`");
+    let has_moto = Command::new(&python)
+        .args(["-c", "import moto.server"])
+        .stderr(Stdio::null())
+        .status();
+    assert!(
+        has_moto.is_ok_and(|status| status.success()),
+        "moto is not installed: run `make deps`"
+    );
     python
 }
 
@@ -353,7 +446,9 @@ fn root() -> PathBuf {
     let start = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut folders = start.ancestors();
     let found = folders.find(|folder| folder.join("tests/support/strict_moto.py").is_file());
-    found.expect("the test runs inside the workspace").to_owned()
+    found
+        .expect("the test runs inside the workspace")
+        .to_owned()
 }
 
 fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {

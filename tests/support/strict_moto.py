@@ -4,13 +4,16 @@ As shipped, moto 5.2.5 judges a batch by a journal of past requests instead of b
 is refused if the same one was ever made before (so there is no way back after a failover), a DELETE passes if the
 value ever stood there, a CNAME may stand beside an A, and a refused batch has already applied its first members.
 Here a batch is judged as a whole against the zone, in Route 53's words and with its code, and then applied as a
-whole. Everything else (wire format, signatures, IAM, listings, ids) is moto's own.
+whole. And where rights are judged, the signature is computed over the body alone: moto takes a GET's parameters for
+a body and refuses every signature over it. Everything else (wire format, IAM, listings, ids) is moto's own.
 
 usage: strict_moto.py -H 127.0.0.1 -p PORT
 """
 
 import sys
 
+from botocore.awsrequest import AWSRequest
+from moto.iam.access_control import IAMRequestBase
 from moto.route53 import models
 from moto.route53.exceptions import DnsNameInvalidForZone, Route53ClientError
 from moto.server import main
@@ -61,5 +64,14 @@ def change_resource_record_sets(self, zoneid, change_list):
     zone.rrsets = judge(zone, change_list)
 
 
+def create_aws_request(self):
+    signed = self._get_string_between("SignedHeaders=", ",", self._headers["Authorization"]).split(";")
+    headers = self._create_headers_for_aws_request(signed, self._headers)
+    request = AWSRequest(method=self._method, url=self._path, data=self._body or b"", headers=headers)
+    request.context["timestamp"] = headers["X-Amz-Date"]
+    return request
+
+
+IAMRequestBase._create_aws_request = create_aws_request
 models.Route53Backend.change_resource_record_sets = change_resource_record_sets
 main(sys.argv[1:])

@@ -94,15 +94,24 @@ pub enum FindingLevel {
 
 impl Finding {
     pub(crate) fn info(text: impl Into<String>) -> Finding {
-        Finding { level: FindingLevel::Info, text: text.into() }
+        Finding {
+            level: FindingLevel::Info,
+            text: text.into(),
+        }
     }
 
     pub(crate) fn warning(text: impl Into<String>) -> Finding {
-        Finding { level: FindingLevel::Warning, text: text.into() }
+        Finding {
+            level: FindingLevel::Warning,
+            text: text.into(),
+        }
     }
 
     pub(crate) fn error(text: impl Into<String>) -> Finding {
-        Finding { level: FindingLevel::Error, text: text.into() }
+        Finding {
+            level: FindingLevel::Error,
+            text: text.into(),
+        }
     }
 }
 
@@ -130,7 +139,11 @@ impl Change {
             }
             None => self.expectation_holds(found),
         };
-        record && self.marker.as_ref().is_none_or(|m| found.marker_text().as_deref() == Some(m.desired.as_str()))
+        record
+            && self
+                .marker
+                .as_ref()
+                .is_none_or(|m| found.marker_text().as_deref() == Some(m.desired.as_str()))
     }
 
     /// Whether the record's guard holds for `found`. Compares values, as servers do, not the TTL.
@@ -138,7 +151,9 @@ impl Change {
         match &self.expected {
             Expected::Any => true,
             Expected::Absent => found.sets.is_empty(),
-            Expected::Exactly(set) => found.set(set.kind).is_some_and(|there| there.same_values(set)),
+            Expected::Exactly(set) => found
+                .set(set.kind)
+                .is_some_and(|there| there.same_values(set)),
         }
     }
 
@@ -153,29 +168,55 @@ impl Change {
     /// Refuses what no server should be asked: a name outside the zone, an alias at the apex, sets that are
     /// not about this name, a TTL below the provider's floor.
     pub(crate) fn validate(&self, zone: &Zone, capabilities: &Capabilities) -> Result<(), Error> {
-        let invalid = |text: String| Err(Error::new(capabilities.provider, ErrorKind::Invalid, text));
+        let invalid =
+            |text: String| Err(Error::new(capabilities.provider, ErrorKind::Invalid, text));
         if !self.name.is_within(&zone.name) {
-            return invalid(format!("`{}` is not inside zone `{}`", self.name, zone.name));
+            return invalid(format!(
+                "`{}` is not inside zone `{}`",
+                self.name, zone.name
+            ));
         }
         let expected = match &self.expected {
             Expected::Exactly(set) => Some(set),
             Expected::Any | Expected::Absent => None,
         };
-        if let Some(set) = expected.into_iter().chain(&self.desired).find(|set| set.name != self.name) {
-            return invalid(format!("the change is about `{}`, but a set in it is about `{}`", self.name, set.name));
+        if let Some(set) = expected
+            .into_iter()
+            .chain(&self.desired)
+            .find(|set| set.name != self.name)
+        {
+            return invalid(format!(
+                "the change is about `{}`, but a set in it is about `{}`",
+                self.name, set.name
+            ));
         }
         if let Some(desired) = &self.desired {
             if desired.kind == RecordType::Cname && self.name.is_apex(&zone.name) {
-                return invalid(format!("`{}` is the apex of its zone, where no CNAME may stand", self.name));
+                return invalid(format!(
+                    "`{}` is the apex of its zone, where no CNAME may stand",
+                    self.name
+                ));
             }
             if desired.ttl < capabilities.min_ttl {
                 let (ttl, floor) = (desired.ttl, capabilities.min_ttl);
-                return invalid(format!("a TTL of {ttl} s for `{}` is below the floor of {floor} s", self.name));
+                return invalid(format!(
+                    "a TTL of {ttl} s for `{}` is below the floor of {floor} s",
+                    self.name
+                ));
             }
             // The fields are public: a set may not have come through its constructor.
-            match RecordSet::new(desired.name.clone(), desired.kind, desired.ttl, &desired.values) {
+            match RecordSet::new(
+                desired.name.clone(),
+                desired.kind,
+                desired.ttl,
+                &desired.values,
+            ) {
                 Ok(normal) if normal == *desired => {}
-                Ok(_) => return invalid(format!("the values of `{desired}` are not in their normal form")),
+                Ok(_) => {
+                    return invalid(format!(
+                        "the values of `{desired}` are not in their normal form"
+                    ));
+                }
                 Err(e) => return invalid(e.to_string()),
             }
         }
@@ -213,22 +254,51 @@ mod tests {
     }
 
     fn change(at: &str, desired: RecordSet) -> Change {
-        Change { name: name(at), expected: Expected::Absent, desired: Some(desired), marker: None }
+        Change {
+            name: name(at),
+            expected: Expected::Absent,
+            desired: Some(desired),
+            marker: None,
+        }
     }
 
     #[test]
     fn a_change_that_cannot_be_right_is_refused_before_anything_leaves() {
-        let zone = Zone { name: name("example.test"), id: None };
+        let zone = Zone {
+            name: name("example.test"),
+            id: None,
+        };
         let cases = [
-            (change("example.test", cname("example.test", 60, "a.test")), "apex"),
-            (change("h.other.test", cname("h.other.test", 60, "a.test")), "not inside zone"),
-            (change("h.example.test", cname("x.example.test", 60, "a.test")), "is about `x.example.test`"),
-            (change("h.example.test", cname("h.example.test", 1, "a.test")), "below the floor of 5 s"),
-            (Change { desired: None, ..change("h.example.test", cname("h.example.test", 60, "a.test")) }, "wants nothing"),
+            (
+                change("example.test", cname("example.test", 60, "a.test")),
+                "apex",
+            ),
+            (
+                change("h.other.test", cname("h.other.test", 60, "a.test")),
+                "not inside zone",
+            ),
+            (
+                change("h.example.test", cname("x.example.test", 60, "a.test")),
+                "is about `x.example.test`",
+            ),
+            (
+                change("h.example.test", cname("h.example.test", 1, "a.test")),
+                "below the floor of 5 s",
+            ),
+            (
+                Change {
+                    desired: None,
+                    ..change("h.example.test", cname("h.example.test", 60, "a.test"))
+                },
+                "wants nothing",
+            ),
         ];
         for (change, text) in cases {
             let error = change.validate(&zone, &CAPABILITIES).unwrap_err();
-            assert!(matches!(error.kind, ErrorKind::Invalid) && error.message.contains(text), "{error}");
+            assert!(
+                matches!(error.kind, ErrorKind::Invalid) && error.message.contains(text),
+                "{error}"
+            );
         }
         let good = change("h.example.test", cname("h.example.test", 60, "a.test"));
         assert!(good.validate(&zone, &CAPABILITIES).is_ok());
@@ -240,7 +310,10 @@ mod tests {
         let change = change("h.example.test", wanted.clone());
         let found = |sets: Vec<RecordSet>| Found { sets, marker: None };
         assert!(change.is_done(&found(vec![wanted.clone()])));
-        assert!(!change.is_done(&found(vec![RecordSet { ttl: 5, ..wanted.clone() }])));
+        assert!(!change.is_done(&found(vec![RecordSet {
+            ttl: 5,
+            ..wanted.clone()
+        }])));
         let other = RecordSet::new(name("h.example.test"), RecordType::Txt, 60, ["x"]).unwrap();
         assert!(!change.is_done(&found(vec![wanted, other])));
         assert!(!change.is_done(&found(vec![])));
@@ -249,16 +322,31 @@ mod tests {
     #[test]
     fn a_marker_is_foreign_unless_expected_or_wanted() {
         let marker = |text: &str| {
-            let set = RecordSet::new(name("_dr-owner.h.example.test"), RecordType::Txt, 60, [text]).unwrap();
-            Found { sets: vec![], marker: Some(set) }
+            let set = RecordSet::new(
+                name("_dr-owner.h.example.test"),
+                RecordType::Txt,
+                60,
+                [text],
+            )
+            .unwrap();
+            Found {
+                sets: vec![],
+                marker: Some(set),
+            }
         };
         let change = Change {
-            marker: Some(MarkerChange { expected: Some("v1 owner=a".into()), desired: "v1 owner=b".into() }),
+            marker: Some(MarkerChange {
+                expected: Some("v1 owner=a".into()),
+                desired: "v1 owner=b".into(),
+            }),
             ..change("h.example.test", cname("h.example.test", 60, "a.test"))
         };
         assert_eq!(change.foreign_marker(&marker("v1 owner=a")), None);
         assert_eq!(change.foreign_marker(&marker("v1 owner=b")), None);
-        assert_eq!(change.foreign_marker(&marker("v1 owner=c")).as_deref(), Some("v1 owner=c"));
+        assert_eq!(
+            change.foreign_marker(&marker("v1 owner=c")).as_deref(),
+            Some("v1 owner=c")
+        );
         assert_eq!(change.foreign_marker(&Found::default()), None);
     }
 }

@@ -124,7 +124,11 @@ impl ProviderConfig {
         match self {
             ProviderConfig::Rfc2136(c) => vec![c.key.secret.as_str()],
             ProviderConfig::Route53(c) => {
-                [&c.access_key_id, &c.secret_access_key, &c.session_token].into_iter().flatten().map(String::as_str).collect()
+                [&c.access_key_id, &c.secret_access_key, &c.session_token]
+                    .into_iter()
+                    .flatten()
+                    .map(String::as_str)
+                    .collect()
             }
         }
     }
@@ -151,7 +155,13 @@ impl ProviderConfig {
             ProviderConfig::Rfc2136(c) => (providers::rfc2136::PROVIDER, &c.authoritative),
             ProviderConfig::Route53(c) => ("route53", &c.authoritative),
         };
-        list.as_ref().map(|list| list.iter().map(|text| server_address(provider, text)).collect()).transpose()
+        list.as_ref()
+            .map(|list| {
+                list.iter()
+                    .map(|text| server_address(provider, text))
+                    .collect()
+            })
+            .transpose()
     }
 }
 
@@ -159,15 +169,20 @@ impl ProviderConfig {
 ///
 /// # Errors
 /// `Invalid` for an address, time or secret that cannot be right; `Unsupported` for a provider left out of this build.
-pub fn open(config: &ProviderConfig, secrets: ResolveSecret<'_>) -> Result<Arc<dyn Provider>, Error> {
+pub fn open(
+    config: &ProviderConfig,
+    secrets: ResolveSecret<'_>,
+) -> Result<Arc<dyn Provider>, Error> {
     match config {
         ProviderConfig::Rfc2136(c) => Ok(Arc::new(providers::rfc2136::Rfc2136::open(c, secrets)?)),
         #[cfg(feature = "route53")]
         ProviderConfig::Route53(c) => Ok(Arc::new(providers::route53::Route53::open(c, secrets)?)),
         #[cfg(not(feature = "route53"))]
-        ProviderConfig::Route53(_) => {
-            Err(Error::new("route53", ErrorKind::Unsupported, "this build was made without the feature `route53`"))
-        }
+        ProviderConfig::Route53(_) => Err(Error::new(
+            "route53",
+            ErrorKind::Unsupported,
+            "this build was made without the feature `route53`",
+        )),
     }
 }
 
@@ -175,24 +190,52 @@ pub fn open(config: &ProviderConfig, secrets: ResolveSecret<'_>) -> Result<Arc<d
 pub(crate) fn server_address(provider: &'static str, text: &str) -> Result<SocketAddr, Error> {
     let text = text.trim();
     text.parse()
-        .or_else(|_| text.trim_matches(['[', ']']).parse().map(|ip| SocketAddr::new(ip, 53)))
-        .map_err(|e| Error::new(provider, ErrorKind::Invalid, format!("`{text}` is not `ip:port`")).with_source(e))
+        .or_else(|_| {
+            text.trim_matches(['[', ']'])
+                .parse()
+                .map(|ip| SocketAddr::new(ip, 53))
+        })
+        .map_err(|e| {
+            Error::new(
+                provider,
+                ErrorKind::Invalid,
+                format!("`{text}` is not `ip:port`"),
+            )
+            .with_source(e)
+        })
 }
 
 /// Reads a span of time such as `5s` or `500ms`.
 pub(crate) fn span(provider: &'static str, text: &str) -> Result<Duration, Error> {
-    let invalid = |why: &str| Error::new(provider, ErrorKind::Invalid, format!("`{text}` is no timeout: {why}"));
-    let span: jiff::SignedDuration = text.parse().map_err(|e| invalid("write it as `5s` or `500ms`").with_source(e))?;
+    let invalid = |why: &str| {
+        Error::new(
+            provider,
+            ErrorKind::Invalid,
+            format!("`{text}` is no timeout: {why}"),
+        )
+    };
+    let span: jiff::SignedDuration = text
+        .parse()
+        .map_err(|e| invalid("write it as `5s` or `500ms`").with_source(e))?;
     match Duration::try_from(span) {
         Ok(limit) if !limit.is_zero() => Ok(limit),
         _ => Err(invalid("it must be above zero")),
     }
 }
 
-
 /// Fetches the secret behind a reference.
-pub(crate) fn secret(provider: &'static str, secrets: ResolveSecret<'_>, reference: &str) -> Result<SecretString, Error> {
-    secrets(reference).ok_or_else(|| Error::new(provider, ErrorKind::Invalid, format!("no secret behind `{reference}`")))
+pub(crate) fn secret(
+    provider: &'static str,
+    secrets: ResolveSecret<'_>,
+    reference: &str,
+) -> Result<SecretString, Error> {
+    secrets(reference).ok_or_else(|| {
+        Error::new(
+            provider,
+            ErrorKind::Invalid,
+            format!("no secret behind `{reference}`"),
+        )
+    })
 }
 
 #[cfg(test)]
@@ -201,7 +244,11 @@ mod tests {
 
     #[test]
     fn addresses() {
-        let read = |text| server_address("test", text).map(|a| a.to_string()).map_err(|e| e.kind);
+        let read = |text| {
+            server_address("test", text)
+                .map(|a| a.to_string())
+                .map_err(|e| e.kind)
+        };
         assert_eq!(read("192.0.2.1:5353"), Ok("192.0.2.1:5353".into()));
         assert_eq!(read(" 192.0.2.1"), Ok("192.0.2.1:53".into()));
         assert_eq!(read("[2001:db8::1]:53"), Ok("[2001:db8::1]:53".into()));
@@ -210,11 +257,86 @@ mod tests {
     }
 
     #[test]
+    fn a_configuration_has_defaults_and_takes_no_unknown_key() {
+        let key = r#"{"name":"dr-key","secret":"file:/run/key"}"#;
+        let text =
+            format!(r#"{{"rfc2136":{{"zone":"Example.test.","server":"192.0.2.1","key":{key}}}}}"#);
+        let config: ProviderConfig = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            (config.record_type(), config.ttl()),
+            (RecordType::Cname, 60)
+        );
+        assert_eq!(config.secret_references(), ["file:/run/key"]);
+        assert_eq!(config.authoritative().map_err(|e| e.kind), Ok(None));
+        assert_eq!(
+            serde_json::from_str::<ProviderConfig>(&serde_json::to_string(&config).unwrap())
+                .unwrap(),
+            config
+        );
+        let wrong = text.replace("\"server\"", "\"tll\":5,\"server\"");
+        let error = serde_json::from_str::<ProviderConfig>(&wrong)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("`tll`"), "{error}");
+
+        let text = r#"{"route53":{"zone":"Z1","type":"A","ttl":30,"endpoint-url":"http://127.0.0.1:1",
+            "access-key-id":"env:ID","secret-access-key":"env:KEY","authoritative":["192.0.2.1:53"]}}"#;
+        let config: ProviderConfig = serde_json::from_str(text).unwrap();
+        assert_eq!((config.record_type(), config.ttl()), (RecordType::A, 30));
+        assert_eq!(config.secret_references(), ["env:ID", "env:KEY"]);
+        assert_eq!(
+            config.authoritative().map_err(|e| e.kind),
+            Ok(Some(vec![([192, 0, 2, 1], 53).into()]))
+        );
+    }
+
+    #[test]
+    fn a_secret_that_is_missing_or_no_base64_is_refused_without_being_shown() {
+        let key = TsigKeyConfig {
+            name: Name::parse("dr-key").unwrap(),
+            algorithm: TsigAlgorithm::default(),
+            secret: "env:KEY".into(),
+        };
+        let config = ProviderConfig::Rfc2136(Rfc2136Config {
+            zone: Name::parse("example.test").unwrap(),
+            server: "192.0.2.1, 192.0.2.2:5353".into(),
+            key,
+            kind: RecordType::Cname,
+            ttl: 60,
+            authoritative: None,
+            timeout: None,
+        });
+        let with = |secret: Option<&'static str>| {
+            let opened = open(&config, &|_| {
+                secret.map(|text| SecretString::from(text.to_owned()))
+            });
+            opened.err().map(|e| format!("{e} {e:?}"))
+        };
+        assert_eq!(with(Some("c2VjcmV0")), None);
+        assert!(with(None).is_some_and(|e| e.contains("`env:KEY`")));
+        for secret in ["not!base64", ""] {
+            assert!(
+                with(Some(secret)).is_some_and(|e| e.contains("`env:KEY`") && !e.contains("not!"))
+            );
+        }
+    }
+
+    #[test]
     fn spans() {
-        assert_eq!(span("test", "500ms").map_err(|e| e.kind), Ok(Duration::from_millis(500)));
-        assert_eq!(span("test", "5s").map_err(|e| e.kind), Ok(Duration::from_secs(5)));
+        assert_eq!(
+            span("test", "500ms").map_err(|e| e.kind),
+            Ok(Duration::from_millis(500))
+        );
+        assert_eq!(
+            span("test", "5s").map_err(|e| e.kind),
+            Ok(Duration::from_secs(5))
+        );
         for text in ["", "5", "0s", "-5s", "soon"] {
-            assert_eq!(span("test", text).map_err(|e| e.kind), Err(ErrorKind::Invalid), "{text}");
+            assert_eq!(
+                span("test", text).map_err(|e| e.kind),
+                Err(ErrorKind::Invalid),
+                "{text}"
+            );
         }
     }
 }

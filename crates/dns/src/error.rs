@@ -86,8 +86,19 @@ pub enum Sort {
 }
 
 impl Error {
-    pub(crate) fn new(provider: &'static str, kind: ErrorKind, message: impl Into<String>) -> Error {
-        Error { provider, kind, message: message.into(), code: None, request_id: None, source: None }
+    pub(crate) fn new(
+        provider: &'static str,
+        kind: ErrorKind,
+        message: impl Into<String>,
+    ) -> Error {
+        Error {
+            provider,
+            kind,
+            message: message.into(),
+            code: None,
+            request_id: None,
+            source: None,
+        }
     }
 
     pub(crate) fn with_code(mut self, code: impl Into<String>) -> Error {

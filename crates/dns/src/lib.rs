@@ -14,8 +14,12 @@ mod traits;
 pub mod verify;
 mod wire;
 
-pub use change::{Change, ChangeStatus, Expected, Finding, FindingLevel, Found, MarkerChange, Receipt};
-pub use config::{ProviderConfig, ResolveSecret, Rfc2136Config, Route53Config, TsigAlgorithm, TsigKeyConfig, open};
+pub use change::{
+    Change, ChangeStatus, Expected, Finding, FindingLevel, Found, MarkerChange, Receipt,
+};
+pub use config::{
+    ProviderConfig, ResolveSecret, Rfc2136Config, Route53Config, TsigAlgorithm, TsigKeyConfig, open,
+};
 pub use error::{AuthFault, BoxError, Error, ErrorKind, Sort};
 pub use name::{Name, NameError};
 pub use record::{RecordError, RecordSet, RecordType, Zone};

@@ -28,7 +28,10 @@ pub struct NameError {
 impl Name {
     /// Reads a name, with or without the trailing dot.
     pub fn parse(text: &str) -> Result<Name, NameError> {
-        let refuse = |reason: &str| NameError { text: text.to_owned(), reason: reason.to_owned() };
+        let refuse = |reason: &str| NameError {
+            text: text.to_owned(),
+            reason: reason.to_owned(),
+        };
         if text.trim_end_matches('.').is_empty() {
             return Err(refuse("it is empty"));
         }
@@ -44,7 +47,10 @@ impl Name {
 
     /// Returns the name one label below this one.
     pub fn child(&self, label: &str) -> Result<Name, NameError> {
-        let refuse = |e: &dyn fmt::Display| NameError { text: format!("{label}.{self}"), reason: e.to_string() };
+        let refuse = |e: &dyn fmt::Display| NameError {
+            text: format!("{label}.{self}"),
+            reason: e.to_string(),
+        };
         let mut name = self.0.prepend_label(label).map_err(|e| refuse(&e))?;
         name.set_fqdn(true);
         Ok(Name(name.to_lowercase()))
@@ -131,7 +137,10 @@ mod tests {
     #[test]
     fn dots_and_case_do_not_matter() {
         assert_eq!(name("Harbor.Example.test."), name("harbor.example.test"));
-        assert_eq!(name("Harbor.Example.test.").to_string(), "harbor.example.test");
+        assert_eq!(
+            name("Harbor.Example.test.").to_string(),
+            "harbor.example.test"
+        );
     }
 
     #[test]
@@ -141,7 +150,16 @@ mod tests {
 
     #[test]
     fn what_is_no_name_is_refused() {
-        for text in ["", ".", "a..b", "https://harbor.test", "harbor.test:53", "a b", &"x".repeat(64), &"abc.".repeat(70)] {
+        for text in [
+            "",
+            ".",
+            "a..b",
+            "https://harbor.test",
+            "harbor.test:53",
+            "a b",
+            &"x".repeat(64),
+            &"abc.".repeat(70),
+        ] {
             assert!(Name::parse(text).is_err(), "{text:?} was taken");
         }
     }
@@ -155,7 +173,10 @@ mod tests {
         assert!(harbor.is_within(&zone) && zone.is_within(&zone) && !zone.is_within(&harbor));
         assert!(!name("notexample.test").is_within(&zone));
         assert!(zone.is_apex(&zone) && !harbor.is_apex(&zone));
-        assert_eq!(harbor.marker().unwrap().to_string(), "_dr-owner.harbor.example.test");
+        assert_eq!(
+            harbor.marker().unwrap().to_string(),
+            "_dr-owner.harbor.example.test"
+        );
         assert_eq!(name("test").parent().and_then(|root| root.parent()), None);
     }
 

@@ -24,7 +24,12 @@ pub enum RecordType {
 
 impl RecordType {
     /// Every type this crate knows.
-    pub const ALL: [RecordType; 4] = [RecordType::A, RecordType::Aaaa, RecordType::Cname, RecordType::Txt];
+    pub const ALL: [RecordType; 4] = [
+        RecordType::A,
+        RecordType::Aaaa,
+        RecordType::Cname,
+        RecordType::Txt,
+    ];
 }
 
 impl fmt::Display for RecordType {
@@ -88,7 +93,12 @@ pub enum RecordError {
 
 impl RecordSet {
     /// Makes a set, bringing every value into its normal form.
-    pub fn new<I, V>(name: Name, kind: RecordType, ttl: u32, values: I) -> Result<RecordSet, RecordError>
+    pub fn new<I, V>(
+        name: Name,
+        kind: RecordType,
+        ttl: u32,
+        values: I,
+    ) -> Result<RecordSet, RecordError>
     where
         I: IntoIterator<Item = V>,
         V: AsRef<str>,
@@ -96,13 +106,23 @@ impl RecordSet {
         if ttl > i32::MAX.unsigned_abs() {
             return Err(RecordError::Ttl(ttl));
         }
-        let mut values = values.into_iter().map(|v| normal(kind, v.as_ref())).collect::<Result<Vec<_>, _>>()?;
+        let mut values = values
+            .into_iter()
+            .map(|v| normal(kind, v.as_ref()))
+            .collect::<Result<Vec<_>, _>>()?;
         values.sort();
         values.dedup();
         match values.len() {
             0 => Err(RecordError::Empty { name, kind }),
-            count if count > 1 && kind == RecordType::Cname => Err(RecordError::ManyAliases { name, count }),
-            _ => Ok(RecordSet { name, kind, ttl, values }),
+            count if count > 1 && kind == RecordType::Cname => {
+                Err(RecordError::ManyAliases { name, count })
+            }
+            _ => Ok(RecordSet {
+                name,
+                kind,
+                ttl,
+                values,
+            }),
         }
     }
 
@@ -114,7 +134,14 @@ impl RecordSet {
 
 impl fmt::Display for RecordSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {} {}", self.name, self.ttl, self.kind, self.values.join(", "))
+        write!(
+            f,
+            "{} {} {} {}",
+            self.name,
+            self.ttl,
+            self.kind,
+            self.values.join(", ")
+        )
     }
 }
 
@@ -129,15 +156,27 @@ pub struct Zone {
 
 /// Brings one value into its normal form.
 pub(crate) fn normal(kind: RecordType, value: &str) -> Result<String, RecordError> {
-    let refuse = |reason: String| RecordError::Value { kind, value: value.to_owned(), reason };
+    let refuse = |reason: String| RecordError::Value {
+        kind,
+        value: value.to_owned(),
+        reason,
+    };
     match kind {
-        RecordType::A => Ok(Ipv4Addr::from_str(value).map_err(|e| refuse(e.to_string()))?.to_string()),
-        RecordType::Aaaa => Ok(Ipv6Addr::from_str(value).map_err(|e| refuse(e.to_string()))?.to_string()),
+        RecordType::A => Ok(Ipv4Addr::from_str(value)
+            .map_err(|e| refuse(e.to_string()))?
+            .to_string()),
+        RecordType::Aaaa => Ok(Ipv6Addr::from_str(value)
+            .map_err(|e| refuse(e.to_string()))?
+            .to_string()),
         RecordType::Cname => {
             if Ipv4Addr::from_str(value).is_ok() {
-                return Err(refuse("an alias points at a name, not at an address".to_owned()));
+                return Err(refuse(
+                    "an alias points at a name, not at an address".to_owned(),
+                ));
             }
-            Ok(Name::parse(value).map_err(|e| refuse(e.to_string()))?.to_string())
+            Ok(Name::parse(value)
+                .map_err(|e| refuse(e.to_string()))?
+                .to_string())
         }
         RecordType::Txt => Ok(value.to_owned()),
     }
@@ -148,33 +187,68 @@ mod tests {
     use super::*;
 
     fn set(kind: RecordType, values: &[&str]) -> Result<RecordSet, RecordError> {
-        RecordSet::new(Name::parse("harbor.example.test").unwrap(), kind, 60, values)
+        RecordSet::new(
+            Name::parse("harbor.example.test").unwrap(),
+            kind,
+            60,
+            values,
+        )
     }
 
     #[test]
     fn values_have_one_form() {
-        let long = set(RecordType::Aaaa, &["2001:DB8:0:0::2", "2001:db8::1", "2001:db8::0001"]).unwrap();
+        let long = set(
+            RecordType::Aaaa,
+            &["2001:DB8:0:0::2", "2001:db8::1", "2001:db8::0001"],
+        )
+        .unwrap();
         assert_eq!(long.values, ["2001:db8::1", "2001:db8::2"]);
-        assert_eq!(set(RecordType::Cname, &["AMS.example.test."]).unwrap().values, ["ams.example.test"]);
-        assert_eq!(set(RecordType::Txt, &["v1 Owner=a"]).unwrap().values, ["v1 Owner=a"]);
+        assert_eq!(
+            set(RecordType::Cname, &["AMS.example.test."])
+                .unwrap()
+                .values,
+            ["ams.example.test"]
+        );
+        assert_eq!(
+            set(RecordType::Txt, &["v1 Owner=a"]).unwrap().values,
+            ["v1 Owner=a"]
+        );
     }
 
     #[test]
     fn the_ttl_is_no_value() {
         let one = set(RecordType::A, &["192.0.2.1"]).unwrap();
-        let two = RecordSet { ttl: 5, ..one.clone() };
+        let two = RecordSet {
+            ttl: 5,
+            ..one.clone()
+        };
         assert!(one.same_values(&two) && one != two);
         assert!(!one.same_values(&set(RecordType::A, &["192.0.2.2"]).unwrap()));
     }
 
     #[test]
     fn what_cannot_stand_is_refused() {
-        assert!(matches!(set(RecordType::A, &[]), Err(RecordError::Empty { .. })));
-        assert!(matches!(set(RecordType::A, &["2001:db8::1"]), Err(RecordError::Value { .. })));
-        assert!(matches!(set(RecordType::Cname, &["192.0.2.1"]), Err(RecordError::Value { .. })));
-        assert!(matches!(set(RecordType::Cname, &["a.test", "b.test"]), Err(RecordError::ManyAliases { count: 2, .. })));
+        assert!(matches!(
+            set(RecordType::A, &[]),
+            Err(RecordError::Empty { .. })
+        ));
+        assert!(matches!(
+            set(RecordType::A, &["2001:db8::1"]),
+            Err(RecordError::Value { .. })
+        ));
+        assert!(matches!(
+            set(RecordType::Cname, &["192.0.2.1"]),
+            Err(RecordError::Value { .. })
+        ));
+        assert!(matches!(
+            set(RecordType::Cname, &["a.test", "b.test"]),
+            Err(RecordError::ManyAliases { count: 2, .. })
+        ));
         let name = Name::parse("a.test").unwrap();
-        assert_eq!(RecordSet::new(name, RecordType::A, u32::MAX, ["192.0.2.1"]), Err(RecordError::Ttl(u32::MAX)));
+        assert_eq!(
+            RecordSet::new(name, RecordType::A, u32::MAX, ["192.0.2.1"]),
+            Err(RecordError::Ttl(u32::MAX))
+        );
     }
 
     #[test]

@@ -53,7 +53,9 @@ pub(crate) async fn ask(
     edns.set_max_payload(UDP_SIZE).set_version(0);
     query.edns = Some(edns);
     query.add_query(Query::query(name.clone(), kind));
-    let bytes = query.to_vec().map_err(|e| AskError::Malformed(e.to_string()))?;
+    let bytes = query
+        .to_vec()
+        .map_err(|e| AskError::Malformed(e.to_string()))?;
     let exchange = async {
         let message = over_udp(server, &query, &bytes).await?;
         if !message.metadata.truncation {
@@ -61,12 +63,22 @@ pub(crate) async fn ask(
         }
         Ok((over_tcp(server, &query, &bytes).await?, true))
     };
-    let (message, truncated) = tokio::time::timeout(limit, exchange).await.map_err(|_| AskError::Timeout(limit))??;
-    Ok(Answer { message, truncated, rtt: started.elapsed() })
+    let (message, truncated) = tokio::time::timeout(limit, exchange)
+        .await
+        .map_err(|_| AskError::Timeout(limit))??;
+    Ok(Answer {
+        message,
+        truncated,
+        rtt: started.elapsed(),
+    })
 }
 
 async fn over_udp(server: SocketAddr, query: &Message, bytes: &[u8]) -> Result<Message, AskError> {
-    let any = if server.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
+    let any = if server.is_ipv4() {
+        (Ipv4Addr::UNSPECIFIED, 0).into()
+    } else {
+        (Ipv6Addr::UNSPECIFIED, 0).into()
+    };
     let socket = UdpSocket::bind::<SocketAddr>(any).await?;
     // Connected: only this server's datagrams arrive, and a closed port is an error at once.
     socket.connect(server).await?;
@@ -88,12 +100,17 @@ async fn over_tcp(server: SocketAddr, query: &Message, bytes: &[u8]) -> Result<M
     send_framed(&mut stream, bytes).await?;
     let reply = receive_framed(&mut stream).await?;
     let message = Message::from_vec(&reply).map_err(|e| AskError::Malformed(e.to_string()))?;
-    if answers(&message, query) { Ok(message) } else { Err(AskError::Malformed("it answers another question".into())) }
+    if answers(&message, query) {
+        Ok(message)
+    } else {
+        Err(AskError::Malformed("it answers another question".into()))
+    }
 }
 
 /// Sends a message with its length in front, in one write.
 pub(crate) async fn send_framed(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
-    let length = u16::try_from(bytes.len()).map_err(|_| io::Error::other("the message is longer than 65535 octets"))?;
+    let length = u16::try_from(bytes.len())
+        .map_err(|_| io::Error::other("the message is longer than 65535 octets"))?;
     let mut framed = Vec::with_capacity(bytes.len() + 2);
     framed.extend_from_slice(&length.to_be_bytes());
     framed.extend_from_slice(bytes);
@@ -135,7 +152,11 @@ pub(crate) fn encode(kind: RecordType, value: &str) -> Option<RData> {
         RecordType::Cname => RData::CNAME(CNAME(Name::parse(value).ok()?.wire().clone())),
         RecordType::Txt => {
             let strings: Vec<&[u8]> = value.as_bytes().chunks(TXT_STRING).collect();
-            RData::TXT(TXT::from_bytes(if strings.is_empty() { vec![b""] } else { strings }))
+            RData::TXT(TXT::from_bytes(if strings.is_empty() {
+                vec![b""]
+            } else {
+                strings
+            }))
         }
     })
 }
@@ -154,15 +175,26 @@ fn decode(data: &RData) -> Option<String> {
 pub(crate) fn sets(records: &[Record]) -> Vec<RecordSet> {
     let mut sets: Vec<RecordSet> = Vec::new();
     for record in records {
-        let (Some(kind), Some(value)) = (known_type(record.record_type()), decode(&record.data)) else { continue };
+        let (Some(kind), Some(value)) = (known_type(record.record_type()), decode(&record.data))
+        else {
+            continue;
+        };
         let name = Name::from_wire(&record.name);
-        match sets.iter_mut().find(|set| set.name == name && set.kind == kind) {
+        match sets
+            .iter_mut()
+            .find(|set| set.name == name && set.kind == kind)
+        {
             Some(set) => {
                 // RFC 2181, 5.2: should they differ, the least one counts.
                 set.ttl = set.ttl.min(record.ttl);
                 set.values.push(value);
             }
-            None => sets.push(RecordSet { name, kind, ttl: record.ttl, values: vec![value] }),
+            None => sets.push(RecordSet {
+                name,
+                kind,
+                ttl: record.ttl,
+                values: vec![value],
+            }),
         }
     }
     for set in &mut sets {
@@ -217,8 +249,13 @@ mod tests {
     #[test]
     fn a_set_has_its_least_ttl() {
         let name = Name::parse("h.example.test").unwrap();
-        let record = |ttl, ip| Record::from_rdata(name.wire().clone(), ttl, encode(RecordType::A, ip).unwrap());
+        let record = |ttl, ip| {
+            Record::from_rdata(name.wire().clone(), ttl, encode(RecordType::A, ip).unwrap())
+        };
         let grouped = sets(&[record(60, "192.0.2.2"), record(5, "192.0.2.1")]);
-        assert_eq!(grouped, [RecordSet::new(name, RecordType::A, 5, ["192.0.2.1", "192.0.2.2"]).unwrap()]);
+        assert_eq!(
+            grouped,
+            [RecordSet::new(name, RecordType::A, 5, ["192.0.2.1", "192.0.2.2"]).unwrap()]
+        );
     }
 }

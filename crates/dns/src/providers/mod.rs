@@ -15,25 +15,44 @@ fn conflict(provider: &'static str, change: &Change, found: Found) -> Error {
         return Error::new(provider, ErrorKind::ForeignOwner { marker }, text);
     }
     let text = format!("`{}` is not as expected: {}", change.name, describe(&found));
-    Error::new(provider, ErrorKind::Conflict { found: Box::new(found) }, text)
+    Error::new(
+        provider,
+        ErrorKind::Conflict {
+            found: Box::new(found),
+        },
+        text,
+    )
 }
 
 /// What a look at the present sets says about `change`.
 fn look(change: &Change, found: &Found) -> Vec<Finding> {
     if change.is_done(found) {
-        return vec![Finding::info(format!("`{}` is already as wanted", change.name))];
+        return vec![Finding::info(format!(
+            "`{}` is already as wanted",
+            change.name
+        ))];
     }
     let mut findings = Vec::new();
     if let Some(marker) = change.foreign_marker(found) {
-        findings.push(Finding::error(format!("`{}` belongs to another owner: `{marker}`", change.name)));
+        findings.push(Finding::error(format!(
+            "`{}` belongs to another owner: `{marker}`",
+            change.name
+        )));
     } else if let Some(marker) = &change.marker
         && marker.expected != found.marker_text()
         && found.marker_text().as_ref() != Some(&marker.desired)
     {
-        findings.push(Finding::error(format!("the ownership marker of `{}` is missing", change.name)));
+        findings.push(Finding::error(format!(
+            "the ownership marker of `{}` is missing",
+            change.name
+        )));
     }
     if !change.expectation_holds(found) {
-        findings.push(Finding::error(format!("`{}` is not as expected: {}", change.name, describe(found))));
+        findings.push(Finding::error(format!(
+            "`{}` is not as expected: {}",
+            change.name,
+            describe(found)
+        )));
     }
     if let Expected::Exactly(set) = &change.expected
         && let Some(there) = found.set(set.kind)
@@ -41,7 +60,10 @@ fn look(change: &Change, found: &Found) -> Vec<Finding> {
         && there.ttl != set.ttl
     {
         let (there, expected) = (there.ttl, set.ttl);
-        findings.push(Finding::warning(format!("the TTL of `{}` is {there} s, not {expected} s", change.name)));
+        findings.push(Finding::warning(format!(
+            "the TTL of `{}` is {there} s, not {expected} s",
+            change.name
+        )));
     }
     let other_family = match change.desired.as_ref().map(|set| set.kind) {
         Some(RecordType::A) => found.set(RecordType::Aaaa),
@@ -49,7 +71,9 @@ fn look(change: &Change, found: &Found) -> Vec<Finding> {
         _ => None,
     };
     if let Some(set) = other_family {
-        findings.push(Finding::warning(format!("`{set}` stays: clients of that family keep the old side")));
+        findings.push(Finding::warning(format!(
+            "`{set}` stays: clients of that family keep the old side"
+        )));
     }
     findings
 }
@@ -58,5 +82,10 @@ fn describe(found: &Found) -> String {
     if found.sets.is_empty() {
         return "nothing stands there".to_owned();
     }
-    found.sets.iter().map(|set| format!("`{set}`")).collect::<Vec<_>>().join(", ")
+    found
+        .sets
+        .iter()
+        .map(|set| format!("`{set}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }

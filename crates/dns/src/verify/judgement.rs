@@ -47,7 +47,11 @@ impl fmt::Display for Verdict {
 }
 
 /// Judges one observation of `new`'s name. Compares values, not TTLs.
-pub fn judge(observed: &Result<Observation, Unreachable>, new: &RecordSet, old: Option<&RecordSet>) -> Verdict {
+pub fn judge(
+    observed: &Result<Observation, Unreachable>,
+    new: &RecordSet,
+    old: Option<&RecordSet>,
+) -> Verdict {
     let observation = match observed {
         Ok(observation) => observation,
         Err(e) => return Verdict::Unreachable(e.why.clone()),
@@ -59,7 +63,9 @@ pub fn judge(observed: &Result<Observation, Unreachable>, new: &RecordSet, old: 
         return Verdict::Unreachable("it does not serve the zone".to_owned());
     }
     // The first set at the name itself: what follows in the answer belongs to the alias's target.
-    let Some(there) = observation.answers.iter().find(|set| set.name == new.name) else { return Verdict::Negative };
+    let Some(there) = observation.answers.iter().find(|set| set.name == new.name) else {
+        return Verdict::Negative;
+    };
     if there.same_values(new) {
         Verdict::New
     } else if old.is_some_and(|old| there.same_values(old)) {
@@ -71,13 +77,20 @@ pub fn judge(observed: &Result<Observation, Unreachable>, new: &RecordSet, old: 
 
 /// How long until the last of these vantages forgets the old value, as the caches themselves say. Nothing when
 /// none holds it.
-pub fn eta(observed: &[(Vantage, Result<Observation, Unreachable>)], old: &RecordSet) -> Option<Duration> {
+pub fn eta(
+    observed: &[(Vantage, Result<Observation, Unreachable>)],
+    old: &RecordSet,
+) -> Option<Duration> {
     let left = observed.iter().filter_map(|(vantage, observed)| {
-        let observation = observed.as_ref().ok().filter(|_| !matches!(vantage, Vantage::Authoritative(_)))?;
+        let observation = observed
+            .as_ref()
+            .ok()
+            .filter(|_| !matches!(vantage, Vantage::Authoritative(_)))?;
         let held = observation.answers.iter().find(|set| set.same_values(old));
         held.map(|set| set.ttl).or(observation.negative_ttl)
     });
-    left.max().map(|seconds| Duration::from_secs(seconds.into()))
+    left.max()
+        .map(|seconds| Duration::from_secs(seconds.into()))
 }
 
 /// How long to wait before looking at the vantage again; `last` is the pause before this look.
@@ -90,16 +103,23 @@ pub fn next_poll(
     kind: RecordType,
     last: Option<Duration>,
 ) -> Duration {
-    let doubled = last.map_or(FIRST_PAUSE, |last| last.saturating_mul(2)).clamp(FIRST_PAUSE, AUTHORITATIVE_PAUSE_LIMIT);
+    let doubled = last
+        .map_or(FIRST_PAUSE, |last| last.saturating_mul(2))
+        .clamp(FIRST_PAUSE, AUTHORITATIVE_PAUSE_LIMIT);
     let held = match (vantage, observed) {
-        (Vantage::Resolver(_) | Vantage::System, Ok(o)) => {
-            o.answers.iter().find(|set| set.kind == kind).map(|set| set.ttl).or(o.negative_ttl)
-        }
+        (Vantage::Resolver(_) | Vantage::System, Ok(o)) => o
+            .answers
+            .iter()
+            .find(|set| set.kind == kind)
+            .map(|set| set.ttl)
+            .or(o.negative_ttl),
         _ => None,
     };
     match held {
         // Down to the second before it expires a quarter is still more than nothing to wait for.
-        Some(ttl) => (Duration::from_secs(ttl.into()) / 4).clamp(FIRST_PAUSE * 10, CACHE_PAUSE_LIMIT),
+        Some(ttl) => {
+            (Duration::from_secs(ttl.into()) / 4).clamp(FIRST_PAUSE * 10, CACHE_PAUSE_LIMIT)
+        }
         None => doubled,
     }
 }
@@ -124,13 +144,22 @@ struct Standing {
 impl Convergence {
     /// Starts with nothing seen. Without required vantages nothing can converge.
     pub fn new(required: impl IntoIterator<Item = Vantage>) -> Convergence {
-        Convergence { vantages: required.into_iter().map(|vantage| (vantage, Standing::default())).collect() }
+        Convergence {
+            vantages: required
+                .into_iter()
+                .map(|vantage| (vantage, Standing::default()))
+                .collect(),
+        }
     }
 
     /// Takes one verdict in. One of a vantage that is not required changes nothing.
     pub fn record(&mut self, vantage: &Vantage, verdict: Verdict) {
         if let Some(standing) = self.vantages.get_mut(vantage) {
-            standing.new_in_a_row = if verdict == Verdict::New { standing.new_in_a_row + 1 } else { 0 };
+            standing.new_in_a_row = if verdict == Verdict::New {
+                standing.new_in_a_row + 1
+            } else {
+                0
+            };
             standing.last = Some(verdict);
         }
     }
@@ -142,8 +171,13 @@ impl Convergence {
 
     /// The vantages still waited for, each with what it said last.
     pub fn waiting(&self) -> Vec<(&Vantage, Option<&Verdict>)> {
-        let waiting = self.vantages.iter().filter(|(_, s)| s.new_in_a_row < IN_A_ROW);
-        waiting.map(|(vantage, standing)| (vantage, standing.last.as_ref())).collect()
+        let waiting = self
+            .vantages
+            .iter()
+            .filter(|(_, s)| s.new_in_a_row < IN_A_ROW);
+        waiting
+            .map(|(vantage, standing)| (vantage, standing.last.as_ref()))
+            .collect()
     }
 }
 
@@ -153,7 +187,13 @@ mod tests {
     use crate::name::Name;
 
     fn cname(to: &str) -> RecordSet {
-        RecordSet::new(Name::parse("h.example.test").unwrap(), RecordType::Cname, 60, [to]).unwrap()
+        RecordSet::new(
+            Name::parse("h.example.test").unwrap(),
+            RecordType::Cname,
+            60,
+            [to],
+        )
+        .unwrap()
     }
 
     fn server(n: u8) -> Vantage {
@@ -164,11 +204,23 @@ mod tests {
         Vantage::Resolver(([192, 0, 2, n], 53).into())
     }
 
-    fn saw(vantage: Vantage, rcode: &str, answers: Vec<RecordSet>) -> Result<Observation, Unreachable> {
+    fn saw(
+        vantage: Vantage,
+        rcode: &str,
+        answers: Vec<RecordSet>,
+    ) -> Result<Observation, Unreachable> {
         let negative_ttl = answers.is_empty().then_some(30);
         let rtt = Duration::from_millis(1);
         let authoritative = matches!(vantage, Vantage::Authoritative(_));
-        Ok(Observation { vantage, rcode: rcode.into(), authoritative, truncated: false, answers, negative_ttl, rtt })
+        Ok(Observation {
+            vantage,
+            rcode: rcode.into(),
+            authoritative,
+            truncated: false,
+            answers,
+            negative_ttl,
+            rtt,
+        })
     }
 
     #[test]
@@ -179,16 +231,41 @@ mod tests {
         if let Ok(o) = &mut lame {
             o.authoritative = false;
         }
-        let dead = Err(Unreachable { vantage: server(1), why: "no answer within 1s".into() });
+        let dead = Err(Unreachable {
+            vantage: server(1),
+            why: "no answer within 1s".into(),
+        });
         let cases = [
-            (saw(server(1), "NOERROR", vec![RecordSet { ttl: 5, ..new.clone() }]), Verdict::New),
+            (
+                saw(
+                    server(1),
+                    "NOERROR",
+                    vec![RecordSet {
+                        ttl: 5,
+                        ..new.clone()
+                    }],
+                ),
+                Verdict::New,
+            ),
             (saw(server(1), "NOERROR", vec![old.clone()]), Verdict::Old),
-            (saw(server(1), "NOERROR", vec![cname("x.test")]), Verdict::Other(vec!["x.test".into()])),
-            (saw(server(1), "NOERROR", vec![address]), Verdict::Other(vec!["192.0.2.9".into()])),
+            (
+                saw(server(1), "NOERROR", vec![cname("x.test")]),
+                Verdict::Other(vec!["x.test".into()]),
+            ),
+            (
+                saw(server(1), "NOERROR", vec![address]),
+                Verdict::Other(vec!["192.0.2.9".into()]),
+            ),
             (saw(server(1), "NOERROR", vec![]), Verdict::Negative),
             (saw(server(1), "NXDOMAIN", vec![]), Verdict::Negative),
-            (saw(server(1), "SERVFAIL", vec![]), Verdict::Unreachable("SERVFAIL".into())),
-            (lame, Verdict::Unreachable("it does not serve the zone".into())),
+            (
+                saw(server(1), "SERVFAIL", vec![]),
+                Verdict::Unreachable("SERVFAIL".into()),
+            ),
+            (
+                lame,
+                Verdict::Unreachable("it does not serve the zone".into()),
+            ),
             (dead, Verdict::Unreachable("no answer within 1s".into())),
         ];
         for (observed, verdict) in cases {
@@ -206,12 +283,21 @@ mod tests {
         assert!(!c.converged());
         c.record(&server(2), Verdict::Old);
         c.record(&server(2), Verdict::New);
-        assert!(!c.converged(), "the old value in between starts the count again");
+        assert!(
+            !c.converged(),
+            "the old value in between starts the count again"
+        );
         assert_eq!(c.waiting(), [(&server(2), Some(&Verdict::New))]);
         c.record(&server(3), Verdict::Old);
         c.record(&server(2), Verdict::New);
-        assert!(c.converged(), "a vantage that is not required holds nothing up");
-        assert!(!Convergence::new([]).converged(), "nobody asked is nobody agreed");
+        assert!(
+            c.converged(),
+            "a vantage that is not required holds nothing up"
+        );
+        assert!(
+            !Convergence::new([]).converged(),
+            "nobody asked is nobody agreed"
+        );
     }
 
     #[test]
@@ -227,15 +313,23 @@ mod tests {
         assert_eq!(next_poll(&server(1), &auth, kind, None), ms(20));
         assert_eq!(next_poll(&server(1), &auth, kind, Some(ms(20))), ms(40));
         assert_eq!(next_poll(&server(1), &auth, kind, Some(ms(400))), ms(500));
-        let all = [(cache(1), held(17)), (cache(2), held(40)), (server(1), auth)];
+        let all = [
+            (cache(1), held(17)),
+            (cache(2), held(40)),
+            (server(1), auth),
+        ];
         assert_eq!(eta(&all, &old), Some(Duration::from_secs(40)));
     }
 
     #[test]
     fn serials_wrap() {
-        for (have, want, reached) in
-            [(5, 5, true), (6, 5, true), (4, 5, false), (0, u32::MAX, true), (u32::MAX, 0, false)]
-        {
+        for (have, want, reached) in [
+            (5, 5, true),
+            (6, 5, true),
+            (4, 5, false),
+            (0, u32::MAX, true),
+            (u32::MAX, 0, false),
+        ] {
             assert_eq!(serial_reached(have, want), reached, "{have} {want}");
         }
     }

@@ -8,6 +8,6 @@ mod observe;
 
 pub use judgement::{Convergence, Verdict, eta, judge, next_poll, serial_reached};
 pub use observe::{
-    Observation, Unreachable, Vantage, VerifyError, authoritative_servers, observe, observe_all, read_back,
-    resolve_addresses, soa_serial,
+    Observation, Unreachable, Vantage, VerifyError, authoritative_servers, observe, observe_all,
+    read_back, resolve_addresses, soa_serial,
 };

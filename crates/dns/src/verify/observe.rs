@@ -112,10 +112,14 @@ pub async fn observe(
     let answer = ask(vantage, name, wire::wire_type(kind), timeout).await?;
     let message = answer.message;
     let answers = wire::sets(&message.answers);
-    let negative_ttl = message.authorities.iter().filter(|_| answers.is_empty()).find_map(|record| match &record.data {
-        RData::SOA(soa) => Some(record.ttl.min(soa.minimum)),
-        _ => None,
-    });
+    let negative_ttl = message
+        .authorities
+        .iter()
+        .filter(|_| answers.is_empty())
+        .find_map(|record| match &record.data {
+            RData::SOA(soa) => Some(record.ttl.min(soa.minimum)),
+            _ => None,
+        });
     Ok(Observation {
         vantage: vantage.clone(),
         rcode: wire::rcode(message.metadata.response_code),
@@ -154,9 +158,18 @@ pub async fn read_back(
     let each = |server: SocketAddr| async move {
         let vantage = Vantage::Authoritative(server);
         let read = match observe(&vantage, name, kind, timeout).await {
-            Ok(o) if !matches!(o.rcode.as_str(), "NOERROR" | "NXDOMAIN") => Err(Unreachable { vantage, why: o.rcode }),
-            Ok(o) if !o.authoritative => Err(Unreachable { vantage, why: "it is not authoritative".to_owned() }),
-            Ok(o) => Ok(o.answers.into_iter().find(|set| set.name == *name && set.kind == kind)),
+            Ok(o) if !matches!(o.rcode.as_str(), "NOERROR" | "NXDOMAIN") => Err(Unreachable {
+                vantage,
+                why: o.rcode,
+            }),
+            Ok(o) if !o.authoritative => Err(Unreachable {
+                vantage,
+                why: "it is not authoritative".to_owned(),
+            }),
+            Ok(o) => Ok(o
+                .answers
+                .into_iter()
+                .find(|set| set.name == *name && set.kind == kind)),
             Err(e) => Err(e),
         };
         (server, read)
@@ -183,14 +196,32 @@ pub async fn authoritative_servers(
             _ => None,
         })
         .collect();
-    let found = join_all(names.iter().map(|name| resolve_addresses(via, name, timeout))).await;
-    let mut servers: Vec<SocketAddr> =
-        found.into_iter().flatten().flatten().map(|ip| SocketAddr::new(ip, DNS_PORT)).collect();
+    let found = join_all(
+        names
+            .iter()
+            .map(|name| resolve_addresses(via, name, timeout)),
+    )
+    .await;
+    let mut servers: Vec<SocketAddr> = found
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|ip| SocketAddr::new(ip, DNS_PORT))
+        .collect();
     servers.sort();
     servers.dedup();
     if servers.is_empty() {
-        let wanted = if names.is_empty() { "NS records" } else { "addresses of name servers" };
-        return Err(missing(via, wanted, zone, answer.message.metadata.response_code));
+        let wanted = if names.is_empty() {
+            "NS records"
+        } else {
+            "addresses of name servers"
+        };
+        return Err(missing(
+            via,
+            wanted,
+            zone,
+            answer.message.metadata.response_code,
+        ));
     }
     Ok(servers)
 }
@@ -199,13 +230,20 @@ pub async fn authoritative_servers(
 ///
 /// # Errors
 /// `Missing` when the server does not serve the zone.
-pub async fn soa_serial(server: SocketAddr, zone: &Name, timeout: Duration) -> Result<u32, VerifyError> {
+pub async fn soa_serial(
+    server: SocketAddr,
+    zone: &Name,
+    timeout: Duration,
+) -> Result<u32, VerifyError> {
     let vantage = Vantage::Authoritative(server);
     let message = ask(&vantage, zone, WireType::SOA, timeout).await?.message;
-    let serial = message.answers.iter().find_map(|record| match &record.data {
-        RData::SOA(soa) if Name::from_wire(&record.name) == *zone => Some(soa.serial),
-        _ => None,
-    });
+    let serial = message
+        .answers
+        .iter()
+        .find_map(|record| match &record.data {
+            RData::SOA(soa) if Name::from_wire(&record.name) == *zone => Some(soa.serial),
+            _ => None,
+        });
     serial.ok_or_else(|| missing(&vantage, "SOA record", zone, message.metadata.response_code))
 }
 
@@ -215,7 +253,11 @@ pub async fn soa_serial(server: SocketAddr, zone: &Name, timeout: Duration) -> R
 ///
 /// # Errors
 /// `Missing` when there is no address.
-pub async fn resolve_addresses(via: &Vantage, name: &Name, timeout: Duration) -> Result<Vec<IpAddr>, VerifyError> {
+pub async fn resolve_addresses(
+    via: &Vantage,
+    name: &Name,
+    timeout: Duration,
+) -> Result<Vec<IpAddr>, VerifyError> {
     if *via == Vantage::System {
         return lookup_on_host(name, timeout).await;
     }
@@ -235,7 +277,12 @@ pub async fn resolve_addresses(via: &Vantage, name: &Name, timeout: Duration) ->
     addresses.sort();
     addresses.dedup();
     if addresses.is_empty() {
-        return Err(VerifyError::Missing { vantage: via.clone(), wanted: "address", name: name.clone(), rcode });
+        return Err(VerifyError::Missing {
+            vantage: via.clone(),
+            wanted: "address",
+            name: name.clone(),
+            rcode,
+        });
     }
     Ok(addresses)
 }
@@ -251,10 +298,18 @@ async fn follow(
     let mut rcode = String::new();
     for _ in 0..CHAIN_LIMIT {
         let observed = observe(via, &name, kind, timeout).await?;
-        let values = observed.answers.iter().filter(|set| set.kind == kind).flat_map(|set| &set.values);
+        let values = observed
+            .answers
+            .iter()
+            .filter(|set| set.kind == kind)
+            .flat_map(|set| &set.values);
         let addresses: Vec<IpAddr> = values.filter_map(|v| v.parse().ok()).collect();
         rcode = observed.rcode;
-        let last = observed.answers.iter().rev().find(|set| set.kind == RecordType::Cname);
+        let last = observed
+            .answers
+            .iter()
+            .rev()
+            .find(|set| set.kind == RecordType::Cname);
         let target = last.and_then(|set| Name::parse(set.values.first()?).ok());
         match target {
             Some(target) if addresses.is_empty() && target != name => name = target,
@@ -265,34 +320,66 @@ async fn follow(
 }
 
 async fn lookup_on_host(name: &Name, timeout: Duration) -> Result<Vec<IpAddr>, VerifyError> {
-    let system = |source| VerifyError::System { name: name.clone(), source };
+    let system = |source| VerifyError::System {
+        name: name.clone(),
+        source,
+    };
     let host = name.to_string();
     let found = tokio::time::timeout(timeout, tokio::net::lookup_host((host.as_str(), 0))).await;
-    let found = found.map_err(|_| system(std::io::ErrorKind::TimedOut.into()))?.map_err(system)?;
+    let found = found
+        .map_err(|_| system(std::io::ErrorKind::TimedOut.into()))?
+        .map_err(system)?;
     let mut addresses: Vec<IpAddr> = found.map(|address| address.ip()).collect();
     addresses.sort();
     addresses.dedup();
     Ok(addresses)
 }
 
-async fn ask(vantage: &Vantage, name: &Name, kind: WireType, timeout: Duration) -> Result<wire::Answer, Unreachable> {
-    let unreachable = |why: String| Unreachable { vantage: vantage.clone(), why };
+async fn ask(
+    vantage: &Vantage,
+    name: &Name,
+    kind: WireType,
+    timeout: Duration,
+) -> Result<wire::Answer, Unreachable> {
+    let unreachable = |why: String| Unreachable {
+        vantage: vantage.clone(),
+        why,
+    };
     let (server, recursion) = match vantage {
         Vantage::Authoritative(address) => (*address, false),
         Vantage::Resolver(address) => (*address, true),
         Vantage::System => (system_server().map_err(unreachable)?, true),
     };
-    wire::ask(server, name.wire(), kind, recursion, timeout).await.map_err(|e: AskError| unreachable(e.to_string()))
+    wire::ask(server, name.wire(), kind, recursion, timeout)
+        .await
+        .map_err(|e: AskError| unreachable(e.to_string()))
 }
 
 /// The first name server that this host is set up to use.
 fn system_server() -> Result<SocketAddr, String> {
-    let (config, _) = hickory_resolver::system_conf::read_system_conf().map_err(|e| e.to_string())?;
-    let server = config.name_servers().first().ok_or("this host has no name server set up")?;
-    let port = server.connections.first().map_or(DNS_PORT, |connection| connection.port);
+    let (config, _) =
+        hickory_resolver::system_conf::read_system_conf().map_err(|e| e.to_string())?;
+    let server = config
+        .name_servers()
+        .first()
+        .ok_or("this host has no name server set up")?;
+    let port = server
+        .connections
+        .first()
+        .map_or(DNS_PORT, |connection| connection.port);
     Ok(SocketAddr::new(server.ip, port))
 }
 
-fn missing(vantage: &Vantage, wanted: &'static str, name: &Name, code: ResponseCode) -> VerifyError {
-    VerifyError::Missing { vantage: vantage.clone(), wanted, name: name.clone(), rcode: wire::rcode(code) }
+fn missing(
+    vantage: &Vantage,
+    wanted: &'static str,
+    name: &Name,
+    code: ResponseCode,
+) -> VerifyError {
+    VerifyError::Missing {
+        vantage: vantage.clone(),
+        wanted,
+        name: name.clone(),
+        rcode: wire::rcode(code),
+    }
 }

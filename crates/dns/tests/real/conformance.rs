@@ -1,7 +1,8 @@
 //! What every provider must do, whatever it is made of.
 
 use runbook_dns::{
-    Change, ErrorKind, Expected, Finding, FindingLevel, Found, MarkerChange, Name, RecordSet, RecordType, Sort,
+    Change, ErrorKind, Expected, Finding, FindingLevel, Found, MarkerChange, Name, RecordSet,
+    RecordType, Sort,
 };
 
 use super::worlds::{self, World, ZONE, cname, name};
@@ -53,20 +54,46 @@ async fn suite(world: &World) {
     impossible(world).await;
 }
 
-fn change(label: &str, expected: Expected, desired: Option<RecordSet>, marker: Option<(Option<&str>, &str)>) -> Change {
-    let marker = marker.map(|(expected, desired)| MarkerChange { expected: expected.map(Into::into), desired: desired.into() });
-    Change { name: name(label), expected, desired, marker }
+fn change(
+    label: &str,
+    expected: Expected,
+    desired: Option<RecordSet>,
+    marker: Option<(Option<&str>, &str)>,
+) -> Change {
+    let marker = marker.map(|(expected, desired)| MarkerChange {
+        expected: expected.map(Into::into),
+        desired: desired.into(),
+    });
+    Change {
+        name: name(label),
+        expected,
+        desired,
+        marker,
+    }
 }
 
 /// The change of a failover: from one target to another, with the marker as a guard.
 fn swap(label: &str, from: RecordSet, to: RecordSet) -> Change {
-    change(label, Expected::Exactly(from), Some(to), Some((Some(MARK), MARK)))
+    change(
+        label,
+        Expected::Exactly(from),
+        Some(to),
+        Some((Some(MARK), MARK)),
+    )
 }
 
 /// Writes a first record with its marker.
 async fn plant(world: &World, set: &RecordSet, marker: Option<&str>) {
-    let marker = marker.map(|text| MarkerChange { expected: None, desired: text.into() });
-    let first = Change { name: set.name.clone(), expected: Expected::Absent, desired: Some(set.clone()), marker };
+    let marker = marker.map(|text| MarkerChange {
+        expected: None,
+        desired: text.into(),
+    });
+    let first = Change {
+        name: set.name.clone(),
+        expected: Expected::Absent,
+        desired: Some(set.clone()),
+        marker,
+    };
     world.provider.apply(&first, TOKEN).await.unwrap();
 }
 
@@ -75,7 +102,11 @@ async fn read(world: &World, at: &Name) -> Found {
 }
 
 fn errors(findings: &[Finding]) -> Vec<&str> {
-    findings.iter().filter(|f| f.level == FindingLevel::Error).map(|f| f.text.as_str()).collect()
+    findings
+        .iter()
+        .filter(|f| f.level == FindingLevel::Error)
+        .map(|f| f.text.as_str())
+        .collect()
 }
 
 async fn create(world: &World) {
@@ -85,18 +116,33 @@ async fn create(world: &World) {
     let found = read(world, &name("create")).await;
     assert_eq!(found.sets, [set]);
     let marker = found.marker.unwrap();
-    assert_eq!((marker.name.to_string(), marker.values), (format!("_dr-owner.create.{ZONE}"), vec![MARK.to_owned()]));
+    assert_eq!(
+        (marker.name.to_string(), marker.values),
+        (format!("_dr-owner.create.{ZONE}"), vec![MARK.to_owned()])
+    );
 }
 
 async fn already_as_wanted(world: &World) {
     let set = cname("again", 60, "ams");
-    let first = change("again", Expected::Absent, Some(set.clone()), Some((None, MARK)));
+    let first = change(
+        "again",
+        Expected::Absent,
+        Some(set.clone()),
+        Some((None, MARK)),
+    );
     world.provider.apply(&first, TOKEN).await.unwrap();
     // The answer to the first attempt was lost, say: the second finds all as wanted.
     world.provider.apply(&first, TOKEN).await.unwrap();
-    let other = change("again", Expected::Absent, Some(cname("again", 60, "fra")), None);
+    let other = change(
+        "again",
+        Expected::Absent,
+        Some(cname("again", 60, "fra")),
+        None,
+    );
     let error = world.provider.apply(&other, TOKEN).await.unwrap_err();
-    let ErrorKind::Conflict { found } = &error.kind else { panic!("{error:?}") };
+    let ErrorKind::Conflict { found } = &error.kind else {
+        panic!("{error:?}")
+    };
     assert_eq!(found.sets, [set]);
 }
 
@@ -104,7 +150,11 @@ async fn there_and_back(world: &World) {
     let (ams, fra) = (cname("swap", 60, "ams"), cname("swap", 60, "fra"));
     plant(world, &ams, Some(MARK)).await;
     for (from, to) in [(&ams, &fra), (&fra, &ams), (&ams, &fra), (&fra, &ams)] {
-        world.provider.apply(&swap("swap", from.clone(), to.clone()), TOKEN).await.unwrap();
+        world
+            .provider
+            .apply(&swap("swap", from.clone(), to.clone()), TOKEN)
+            .await
+            .unwrap();
         let found = read(world, &name("swap")).await;
         assert_eq!(found.sets, std::slice::from_ref(to));
         assert_eq!(found.marker_text().as_deref(), Some(MARK));
@@ -116,9 +166,15 @@ async fn moved(world: &World) {
     plant(world, &ams, Some(MARK)).await;
     let other = cname("moved", 60, "elsewhere");
     world.elsewhere.put(&other);
-    let error = world.provider.apply(&swap("moved", ams, fra), TOKEN).await.unwrap_err();
+    let error = world
+        .provider
+        .apply(&swap("moved", ams, fra), TOKEN)
+        .await
+        .unwrap_err();
     assert_eq!(error.sort(), Sort::Permanent);
-    let ErrorKind::Conflict { found } = &error.kind else { panic!("{error:?}") };
+    let ErrorKind::Conflict { found } = &error.kind else {
+        panic!("{error:?}")
+    };
     assert_eq!(found.sets, std::slice::from_ref(&other));
     assert_eq!(read(world, &name("moved")).await.sets, [other]);
 }
@@ -127,53 +183,130 @@ async fn ttl_only(world: &World) {
     let (long, short) = (cname("ttl", 60, "ams"), cname("ttl", 5, "ams"));
     plant(world, &long, Some(MARK)).await;
     for (from, to) in [(&long, &short), (&short, &long)] {
-        world.provider.apply(&swap("ttl", from.clone(), to.clone()), TOKEN).await.unwrap();
-        assert_eq!(read(world, &name("ttl")).await.sets, std::slice::from_ref(to));
+        world
+            .provider
+            .apply(&swap("ttl", from.clone(), to.clone()), TOKEN)
+            .await
+            .unwrap();
+        assert_eq!(
+            read(world, &name("ttl")).await.sets,
+            std::slice::from_ref(to)
+        );
     }
 }
 
 async fn foreign_owner(world: &World) {
     let (ams, fra) = (cname("foreign", 60, "ams"), cname("foreign", 60, "fra"));
     plant(world, &ams, Some("v1 owner=two")).await;
-    let error = world.provider.apply(&swap("foreign", ams.clone(), fra.clone()), TOKEN).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::ForeignOwner { marker: "v1 owner=two".into() });
-    assert_eq!(read(world, &name("foreign")).await.sets, std::slice::from_ref(&ams));
-    let findings = world.provider.check(&swap("foreign", ams, fra)).await.unwrap();
-    assert!(errors(&findings).iter().any(|text| text.contains("v1 owner=two")), "{findings:?}");
+    let error = world
+        .provider
+        .apply(&swap("foreign", ams.clone(), fra.clone()), TOKEN)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.kind,
+        ErrorKind::ForeignOwner {
+            marker: "v1 owner=two".into()
+        }
+    );
+    assert_eq!(
+        read(world, &name("foreign")).await.sets,
+        std::slice::from_ref(&ams)
+    );
+    let findings = world
+        .provider
+        .check(&swap("foreign", ams, fra))
+        .await
+        .unwrap();
+    assert!(
+        errors(&findings)
+            .iter()
+            .any(|text| text.contains("v1 owner=two")),
+        "{findings:?}"
+    );
 }
 
 async fn marker_missing(world: &World) {
     let (ams, fra) = (cname("unmarked", 60, "ams"), cname("unmarked", 60, "fra"));
     plant(world, &ams, None).await;
-    let error = world.provider.apply(&swap("unmarked", ams.clone(), fra), TOKEN).await.unwrap_err();
-    let ErrorKind::Conflict { found } = &error.kind else { panic!("{error:?}") };
-    assert_eq!((found.sets.as_slice(), &found.marker), (std::slice::from_ref(&ams), &None));
+    let error = world
+        .provider
+        .apply(&swap("unmarked", ams.clone(), fra), TOKEN)
+        .await
+        .unwrap_err();
+    let ErrorKind::Conflict { found } = &error.kind else {
+        panic!("{error:?}")
+    };
+    assert_eq!(
+        (found.sets.as_slice(), &found.marker),
+        (std::slice::from_ref(&ams), &None)
+    );
     assert_eq!(read(world, &name("unmarked")).await.sets, [ams]);
 }
 
 async fn marker_only(world: &World) {
     let ams = cname("marker", 60, "ams");
     plant(world, &ams, None).await;
-    let claim = |expected| change("marker", Expected::Exactly(expected), None, Some((None, MARK)));
-    let error = world.provider.apply(&claim(cname("marker", 60, "fra")), TOKEN).await.unwrap_err();
-    assert!(matches!(error.kind, ErrorKind::Conflict { .. }), "{error:?}");
+    let claim = |expected| {
+        change(
+            "marker",
+            Expected::Exactly(expected),
+            None,
+            Some((None, MARK)),
+        )
+    };
+    let error = world
+        .provider
+        .apply(&claim(cname("marker", 60, "fra")), TOKEN)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error.kind, ErrorKind::Conflict { .. }),
+        "{error:?}"
+    );
     assert_eq!(read(world, &name("marker")).await.marker, None);
-    world.provider.apply(&claim(ams.clone()), TOKEN).await.unwrap();
+    world
+        .provider
+        .apply(&claim(ams.clone()), TOKEN)
+        .await
+        .unwrap();
     let found = read(world, &name("marker")).await;
-    assert_eq!((found.sets.as_slice(), found.marker_text().as_deref()), (std::slice::from_ref(&ams), Some(MARK)));
-    let hand_over = change("marker", Expected::Exactly(ams), None, Some((Some(MARK), "v1 owner=two")));
+    assert_eq!(
+        (found.sets.as_slice(), found.marker_text().as_deref()),
+        (std::slice::from_ref(&ams), Some(MARK))
+    );
+    let hand_over = change(
+        "marker",
+        Expected::Exactly(ams),
+        None,
+        Some((Some(MARK), "v1 owner=two")),
+    );
     world.provider.apply(&hand_over, TOKEN).await.unwrap();
-    assert_eq!(read(world, &name("marker")).await.marker_text().as_deref(), Some("v1 owner=two"));
+    assert_eq!(
+        read(world, &name("marker")).await.marker_text().as_deref(),
+        Some("v1 owner=two")
+    );
 }
 
 async fn vanished(world: &World) {
     let (ams, fra) = (cname("vanished", 60, "ams"), cname("vanished", 60, "fra"));
     plant(world, &ams, Some(MARK)).await;
     world.elsewhere.remove(&ams);
-    let error = world.provider.apply(&swap("vanished", ams.clone(), fra), TOKEN).await.unwrap_err();
-    let ErrorKind::Conflict { found } = &error.kind else { panic!("{error:?}") };
+    let error = world
+        .provider
+        .apply(&swap("vanished", ams.clone(), fra), TOKEN)
+        .await
+        .unwrap_err();
+    let ErrorKind::Conflict { found } = &error.kind else {
+        panic!("{error:?}")
+    };
     assert!(found.sets.is_empty());
-    let put_back = change("vanished", Expected::Absent, Some(ams.clone()), Some((Some(MARK), MARK)));
+    let put_back = change(
+        "vanished",
+        Expected::Absent,
+        Some(ams.clone()),
+        Some((Some(MARK), MARK)),
+    );
     world.provider.apply(&put_back, TOKEN).await.unwrap();
     assert_eq!(read(world, &name("vanished")).await.sets, [ams]);
 }
@@ -188,28 +321,64 @@ async fn addresses(world: &World) {
     world.provider.apply(&beside, TOKEN).await.unwrap();
     // Half of the set is not the set.
     let half = set(RecordType::A, &["192.0.2.1"]);
-    let error = world.provider.apply(&swap("addresses", half, one.clone()), TOKEN).await.unwrap_err();
-    assert!(matches!(error.kind, ErrorKind::Conflict { .. }), "{error:?}");
-    world.provider.apply(&swap("addresses", two, one.clone()), TOKEN).await.unwrap();
+    let error = world
+        .provider
+        .apply(&swap("addresses", half, one.clone()), TOKEN)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error.kind, ErrorKind::Conflict { .. }),
+        "{error:?}"
+    );
+    world
+        .provider
+        .apply(&swap("addresses", two, one.clone()), TOKEN)
+        .await
+        .unwrap();
     assert_eq!(read(world, &name("addresses")).await.sets, [one, six]);
 }
 
 async fn check_changes_nothing(world: &World) {
     let (ams, fra) = (cname("check", 60, "ams"), cname("check", 60, "fra"));
-    let first = change("check", Expected::Absent, Some(ams.clone()), Some((None, MARK)));
+    let first = change(
+        "check",
+        Expected::Absent,
+        Some(ams.clone()),
+        Some((None, MARK)),
+    );
     let findings = world.provider.check(&first).await.unwrap();
     assert_eq!(errors(&findings), [""; 0]);
     assert_eq!(read(world, &name("check")).await, Found::default());
     plant(world, &ams, Some(MARK)).await;
     let before = read(world, &name("check")).await;
-    let findings = world.provider.check(&swap("check", ams.clone(), fra.clone())).await.unwrap();
+    let findings = world
+        .provider
+        .check(&swap("check", ams.clone(), fra.clone()))
+        .await
+        .unwrap();
     assert_eq!(errors(&findings), [""; 0]);
-    assert!(findings.iter().any(|f| f.text.contains("may")), "the right is named: {findings:?}");
-    let findings = world.provider.check(&swap("check", fra, ams)).await.unwrap();
+    assert!(
+        findings.iter().any(|f| f.text.contains("may")),
+        "the right is named: {findings:?}"
+    );
+    let findings = world
+        .provider
+        .check(&swap("check", fra, ams))
+        .await
+        .unwrap();
     assert!(!findings.is_empty(), "already as wanted is said");
-    let wrong = swap("check", cname("check", 60, "nowhere"), cname("check", 60, "fra"));
+    let wrong = swap(
+        "check",
+        cname("check", 60, "nowhere"),
+        cname("check", 60, "fra"),
+    );
     let findings = world.provider.check(&wrong).await.unwrap();
-    assert!(errors(&findings).iter().any(|text| text.contains("not as expected")), "{findings:?}");
+    assert!(
+        errors(&findings)
+            .iter()
+            .any(|text| text.contains("not as expected")),
+        "{findings:?}"
+    );
     assert_eq!(read(world, &name("check")).await, before);
 }
 
@@ -218,12 +387,22 @@ async fn forced(world: &World) {
     world.provider.apply(&first, TOKEN).await.unwrap();
     let second = change("any", Expected::Any, Some(cname("any", 60, "fra")), None);
     world.provider.apply(&second, TOKEN).await.unwrap();
-    assert_eq!(read(world, &name("any")).await.sets, [cname("any", 60, "fra")]);
+    assert_eq!(
+        read(world, &name("any")).await.sets,
+        [cname("any", 60, "fra")]
+    );
     // Force does not reach as far as an address beside an alias, which servers take with a success code and ignore.
     let address = RecordSet::new(name("any"), RecordType::A, 60, ["192.0.2.1"]).unwrap();
-    let error = world.provider.apply(&change("any", Expected::Any, Some(address), None), TOKEN).await.unwrap_err();
+    let error = world
+        .provider
+        .apply(&change("any", Expected::Any, Some(address), None), TOKEN)
+        .await
+        .unwrap_err();
     assert_eq!(error.sort(), Sort::Permanent, "{error:?}");
-    assert_eq!(read(world, &name("any")).await.sets, [cname("any", 60, "fra")]);
+    assert_eq!(
+        read(world, &name("any")).await.sets,
+        [cname("any", 60, "fra")]
+    );
 }
 
 async fn impossible(world: &World) {
@@ -233,9 +412,20 @@ async fn impossible(world: &World) {
     let outside_name = Name::parse("harbor.other.test").unwrap();
     let outside = RecordSet::new(outside_name.clone(), RecordType::Cname, 60, &target).unwrap();
     for (name, set) in [(zone, apex), (outside_name, outside)] {
-        let wrong = Change { name, expected: Expected::Absent, desired: Some(set), marker: None };
-        assert_eq!(world.provider.apply(&wrong, TOKEN).await.unwrap_err().kind, ErrorKind::Invalid);
-        assert_eq!(world.provider.check(&wrong).await.unwrap_err().kind, ErrorKind::Invalid);
+        let wrong = Change {
+            name,
+            expected: Expected::Absent,
+            desired: Some(set),
+            marker: None,
+        };
+        assert_eq!(
+            world.provider.apply(&wrong, TOKEN).await.unwrap_err().kind,
+            ErrorKind::Invalid
+        );
+        assert_eq!(
+            world.provider.check(&wrong).await.unwrap_err().kind,
+            ErrorKind::Invalid
+        );
     }
 }
 
@@ -244,11 +434,17 @@ async fn strangers(world: &World) {
     plant(world, &ams, Some(MARK)).await;
     let swap = swap("key", ams.clone(), fra);
     let error = world.stranger.apply(&swap, TOKEN).await.unwrap_err();
-    assert!(matches!(error.kind, ErrorKind::Unauthenticated(_)), "{error:?}");
+    assert!(
+        matches!(error.kind, ErrorKind::Unauthenticated(_)),
+        "{error:?}"
+    );
     assert_eq!(error.sort(), Sort::Permanent);
     match world.stranger.check(&swap).await {
         Ok(findings) => assert!(!errors(&findings).is_empty(), "{findings:?}"),
-        Err(error) => assert!(matches!(error.kind, ErrorKind::Unauthenticated(_)), "{error:?}"),
+        Err(error) => assert!(
+            matches!(error.kind, ErrorKind::Unauthenticated(_)),
+            "{error:?}"
+        ),
     }
     assert_eq!(read(world, &name("key")).await.sets, [ams]);
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use runbook_dns::{
-    Name, Provider, ProviderConfig, RecordSet, RecordType, Rfc2136Config, TsigAlgorithm, TsigKeyConfig, open,
+    Name, Provider, ProviderConfig, RecordSet, RecordType, Rfc2136Config, TsigAlgorithm,
+    TsigKeyConfig, open,
 };
 use runbook_sim::dns::{DnsOptions, DnsServer, RecordKind};
 use secrecy::SecretString;
@@ -18,8 +19,22 @@ pub const ZONE: &str = "example.test";
 
 /// The names that cases use, one each, so that they cannot disturb each other.
 pub const NAMES: [&str; 16] = [
-    "harbor", "create", "again", "swap", "moved", "ttl", "foreign", "unmarked", "marker", "vanished", "addresses",
-    "check", "key", "right", "any", "type",
+    "harbor",
+    "create",
+    "again",
+    "swap",
+    "moved",
+    "ttl",
+    "foreign",
+    "unmarked",
+    "marker",
+    "vanished",
+    "addresses",
+    "check",
+    "key",
+    "right",
+    "any",
+    "type",
 ];
 
 pub fn name(label: &str) -> Name {
@@ -27,7 +42,13 @@ pub fn name(label: &str) -> Name {
 }
 
 pub fn cname(label: &str, ttl: u32, target: &str) -> RecordSet {
-    RecordSet::new(name(label), RecordType::Cname, ttl, [format!("{target}.{ZONE}")]).unwrap()
+    RecordSet::new(
+        name(label),
+        RecordType::Cname,
+        ttl,
+        [format!("{target}.{ZONE}")],
+    )
+    .unwrap()
 }
 
 /// A provider with a zone to work on, seen from four sides.
@@ -48,7 +69,12 @@ pub trait Elsewhere {
     fn remove(&self, set: &RecordSet);
 }
 
-pub fn rfc2136(servers: &[SocketAddr], key: &str, secret: &str, authoritative: Option<&[SocketAddr]>) -> Arc<dyn Provider> {
+pub fn rfc2136(
+    servers: &[SocketAddr],
+    key: &str,
+    secret: &str,
+    authoritative: Option<&[SocketAddr]>,
+) -> Arc<dyn Provider> {
     let text = |list: &[SocketAddr]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
     let config = ProviderConfig::Rfc2136(Rfc2136Config {
         zone: Name::parse(ZONE).unwrap(),
@@ -64,7 +90,10 @@ pub fn rfc2136(servers: &[SocketAddr], key: &str, secret: &str, authoritative: O
         timeout: Some("2s".into()),
     });
     let secret = SecretString::from(secret.to_owned());
-    open(&config, &|reference| (reference == "env:DNS_KEY").then(|| secret.clone())).unwrap()
+    open(&config, &|reference| {
+        (reference == "env:DNS_KEY").then(|| secret.clone())
+    })
+    .unwrap()
 }
 
 /// Real BIND 9.
@@ -85,14 +114,22 @@ impl Elsewhere for BindEdit {
     fn put(&self, set: &RecordSet) {
         let mut commands = format!("update delete {} {}\n", set.name, set.kind);
         for value in &set.values {
-            let value = if set.kind == RecordType::Cname { format!("{value}.") } else { format!("\"{value}\"") };
-            commands.push_str(&format!("update add {} {} {} {value}\n", set.name, set.ttl, set.kind));
+            let value = if set.kind == RecordType::Cname {
+                format!("{value}.")
+            } else {
+                format!("\"{value}\"")
+            };
+            commands.push_str(&format!(
+                "update add {} {} {} {value}\n",
+                set.name, set.ttl, set.kind
+            ));
         }
         self.0.edit(&commands);
     }
 
     fn remove(&self, set: &RecordSet) {
-        self.0.edit(&format!("update delete {} {}", set.name, set.kind));
+        self.0
+            .edit(&format!("update delete {} {}", set.name, set.kind));
     }
 }
 
@@ -101,7 +138,14 @@ pub async fn sandbox() -> (World, Arc<DnsServer>) {
     let secret = random_key();
     let server = Arc::new(start_sandbox(&secret, Duration::ZERO).await);
     let key = STANDARD.encode(&secret);
-    let at = |name: &str| rfc2136(&[server.primary()], name, &key, Some(&[server.primary(), server.secondary()]));
+    let at = |name: &str| {
+        rfc2136(
+            &[server.primary()],
+            name,
+            &key,
+            Some(&[server.primary(), server.secondary()]),
+        )
+    };
     let world = World {
         provider: at("ops"),
         stranger: at("nobody"),
@@ -127,7 +171,9 @@ pub async fn start_sandbox(secret: &[u8], secondary_lag: Duration) -> DnsServer 
 
 pub fn random_key() -> Vec<u8> {
     use std::hash::{BuildHasher, RandomState};
-    (0..4u8).flat_map(|n| RandomState::new().hash_one(n).to_be_bytes()).collect()
+    (0..4u8)
+        .flat_map(|n| RandomState::new().hash_one(n).to_be_bytes())
+        .collect()
 }
 
 struct SandboxEdit(Arc<DnsServer>);
@@ -140,13 +186,18 @@ impl SandboxEdit {
             RecordType::Cname => RecordKind::Cname,
             RecordType::Txt => RecordKind::Txt,
         };
-        self.0.set_record(&set.name.to_string(), kind, values, set.ttl).unwrap();
+        self.0
+            .set_record(&set.name.to_string(), kind, values, set.ttl)
+            .unwrap();
     }
 }
 
 impl Elsewhere for SandboxEdit {
     fn put(&self, set: &RecordSet) {
-        self.set(set, &set.values.iter().map(String::as_str).collect::<Vec<_>>());
+        self.set(
+            set,
+            &set.values.iter().map(String::as_str).collect::<Vec<_>>(),
+        );
     }
 
     fn remove(&self, set: &RecordSet) {

@@ -32,8 +32,11 @@ pub(super) async fn update(
 ) -> Result<Reply, Error> {
     let (server, mut stream) = connect(servers, limit).await?;
     // Signed for this one connection: a message signed twice is refused.
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let invalid = |e| Error::new(PROVIDER, ErrorKind::Invalid, "the update cannot be encoded").with_source(e);
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    let invalid =
+        |e| Error::new(PROVIDER, ErrorKind::Invalid, "the update cannot be encoded").with_source(e);
     let verifier = message.finalize(key, now).map_err(invalid)?;
     let bytes = message.to_vec().map_err(invalid)?;
 
@@ -41,11 +44,23 @@ pub(super) async fn update(
         wire::send_framed(&mut stream, &bytes).await?;
         wire::receive_framed(&mut stream).await
     };
-    let unknown = |text: &str| Error::new(PROVIDER, ErrorKind::OutcomeUnknown, format!("{server} {text}"));
+    let unknown = |text: &str| {
+        Error::new(
+            PROVIDER,
+            ErrorKind::OutcomeUnknown,
+            format!("{server} {text}"),
+        )
+    };
     let reply = match tokio::time::timeout(limit, exchange).await {
         Ok(Ok(reply)) => reply,
-        Ok(Err(e)) => return Err(unknown("took the update, then the connection broke").with_source(e)),
-        Err(_) => return Err(unknown(&format!("took the update and gave no answer within {limit:?}"))),
+        Ok(Err(e)) => {
+            return Err(unknown("took the update, then the connection broke").with_source(e));
+        }
+        Err(_) => {
+            return Err(unknown(&format!(
+                "took the update and gave no answer within {limit:?}"
+            )));
+        }
     };
     let plain = match Message::from_vec(&reply) {
         Ok(plain) if plain.metadata.id == message.metadata.id => plain,
@@ -54,7 +69,10 @@ pub(super) async fn update(
     };
     let code = plain.metadata.response_code;
     // A signature error first: by the RFC such a reply is unsigned, or signed at a time we do not believe.
-    if let Some(error) = plain.signature().and_then(|record| record.data.error.map(|e| (e, &record.data))) {
+    if let Some(error) = plain
+        .signature()
+        .and_then(|record| record.data.error.map(|e| (e, &record.data)))
+    {
         return Err(refused_signature(server, key, error, now));
     }
     if plain.signature().is_none() {
@@ -63,12 +81,17 @@ pub(super) async fn update(
     let verified = verifier.map(|mut verifier| verifier.verify(&reply));
     match verified {
         Some(Ok(_)) => Ok(Reply { server, code }),
-        Some(Err(e)) => Err(unknown("signed its answer wrongly").with_code(wire::rcode(code)).with_source(e)),
+        Some(Err(e)) => Err(unknown("signed its answer wrongly")
+            .with_code(wire::rcode(code))
+            .with_source(e)),
         None => Err(unknown("gave an answer that cannot be verified").with_code(wire::rcode(code))),
     }
 }
 
-async fn connect(servers: &[SocketAddr], limit: Duration) -> Result<(SocketAddr, TcpStream), Error> {
+async fn connect(
+    servers: &[SocketAddr],
+    limit: Duration,
+) -> Result<(SocketAddr, TcpStream), Error> {
     let mut failures = Vec::new();
     let mut last = None;
     for server in servers {
@@ -88,22 +111,46 @@ async fn connect(servers: &[SocketAddr], limit: Duration) -> Result<(SocketAddr,
     })
 }
 
-fn refused_signature(server: SocketAddr, key: &TSigner, error: (TsigError, &TSIG), now: u64) -> Error {
+fn refused_signature(
+    server: SocketAddr,
+    key: &TSigner,
+    error: (TsigError, &TSIG),
+    now: u64,
+) -> Error {
     let name = Name::from_wire(key.signer_name());
     let (fault, code, text) = match error.0 {
-        TsigError::BadKey => (AuthFault::Key, "BADKEY", format!("{server} does not know key `{name}`")),
-        TsigError::BadSig => (AuthFault::Secret, "BADSIG", format!("{server} has another secret for key `{name}`")),
+        TsigError::BadKey => (
+            AuthFault::Key,
+            "BADKEY",
+            format!("{server} does not know key `{name}`"),
+        ),
+        TsigError::BadSig => (
+            AuthFault::Secret,
+            "BADSIG",
+            format!("{server} has another secret for key `{name}`"),
+        ),
         TsigError::BadTime => {
             let text = match server_time(error.1) {
                 Some(there) => {
-                    let (off, side) = if there > now { (there - now, "ahead") } else { (now - there, "behind") };
+                    let (off, side) = if there > now {
+                        (there - now, "ahead")
+                    } else {
+                        (now - there, "behind")
+                    };
                     format!("the clock of {server} is {off} s {side} of this host's")
                 }
-                None => format!("the clocks of {server} and this host are more than {} s apart", key.fudge()),
+                None => format!(
+                    "the clocks of {server} and this host are more than {} s apart",
+                    key.fudge()
+                ),
             };
             (AuthFault::Clock, "BADTIME", text)
         }
-        _ => (AuthFault::Unspecified, "TSIG", format!("{server} did not accept the signature of key `{name}`")),
+        _ => (
+            AuthFault::Unspecified,
+            "TSIG",
+            format!("{server} did not accept the signature of key `{name}`"),
+        ),
     };
     Error::new(PROVIDER, ErrorKind::Unauthenticated(fault), text).with_code(code)
 }
@@ -111,19 +158,27 @@ fn refused_signature(server: SocketAddr, key: &TSigner, error: (TsigError, &TSIG
 /// The server's time in seconds, which it sends along with BADTIME, RFC 8945, 5.2.3.
 fn server_time(tsig: &TSIG) -> Option<u64> {
     let octets: [u8; 6] = tsig.other.as_slice().try_into().ok()?;
-    Some(octets.iter().fold(0, |time, octet| time << 8 | u64::from(*octet)))
+    Some(
+        octets
+            .iter()
+            .fold(0, |time, octet| time << 8 | u64::from(*octet)),
+    )
 }
 
 /// A reply without a signature. Nothing is believed of it but that the server did not take us seriously: some
 /// servers leave refusals unsigned (Knot for an unknown zone, PowerDNS for an unknown key).
 fn unsigned(server: SocketAddr, code: ResponseCode) -> Error {
     let (kind, text) = match code {
-        ResponseCode::Refused | ResponseCode::NotAuth => {
-            (ErrorKind::Unauthenticated(AuthFault::Unspecified), "refused the update without a signature of its own")
-        }
+        ResponseCode::Refused | ResponseCode::NotAuth => (
+            ErrorKind::Unauthenticated(AuthFault::Unspecified),
+            "refused the update without a signature of its own",
+        ),
         ResponseCode::FormErr => (ErrorKind::Invalid, "could not read the update"),
         ResponseCode::NotImp => (ErrorKind::Unsupported, "takes no dynamic updates"),
-        _ => (ErrorKind::OutcomeUnknown, "gave an answer without a signature"),
+        _ => (
+            ErrorKind::OutcomeUnknown,
+            "gave an answer without a signature",
+        ),
     };
     Error::new(PROVIDER, kind, format!("{server} {text}")).with_code(wire::rcode(code))
 }

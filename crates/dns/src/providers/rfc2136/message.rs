@@ -45,28 +45,38 @@ fn empty(zone: &Name) -> Message {
     message.metadata.op_code = OpCode::Update;
     message.metadata.recursion_desired = false;
     let mut section = Query::new();
-    section.set_name(zone.wire().clone()).set_query_class(DNSClass::IN).set_query_type(WireType::SOA);
+    section
+        .set_name(zone.wire().clone())
+        .set_query_class(DNSClass::IN)
+        .set_query_type(WireType::SOA);
     message.add_zone(section);
     message
 }
 
 fn prerequisites(change: &Change) -> Result<Vec<Record>, Error> {
     let name = change.name.wire();
-    let mut records = match (&change.expected, change.desired.as_ref().map(|set| set.kind)) {
+    let mut records = match (
+        &change.expected,
+        change.desired.as_ref().map(|set| set.kind),
+    ) {
         (Expected::Exactly(set), _) => with_ttl(set, 0)?,
         (Expected::Absent, _) => vec![bare(name, DNSClass::NONE, WireType::ANY)],
         // A server ignores an alias added beside addresses, and the other way round, with a success code:
         // force does not reach so far, so let it refuse.
-        (Expected::Any, Some(RecordType::Cname)) => {
-            [WireType::A, WireType::AAAA, WireType::TXT].map(|kind| bare(name, DNSClass::NONE, kind)).into()
-        }
+        (Expected::Any, Some(RecordType::Cname)) => [WireType::A, WireType::AAAA, WireType::TXT]
+            .map(|kind| bare(name, DNSClass::NONE, kind))
+            .into(),
         (Expected::Any, Some(_)) => vec![bare(name, DNSClass::NONE, WireType::CNAME)],
         (Expected::Any, None) => Vec::new(),
     };
     if let Some(marker) = &change.marker {
         match &marker.expected {
             Some(text) => records.extend(with_ttl(&marker_set(change, text, 0)?, 0)?),
-            None => records.push(bare(marker_name(change)?.wire(), DNSClass::NONE, WireType::TXT)),
+            None => records.push(bare(
+                marker_name(change)?.wire(),
+                DNSClass::NONE,
+                WireType::TXT,
+            )),
         }
     }
     Ok(records)
@@ -78,13 +88,24 @@ fn updates(change: &Change) -> Result<Vec<Record>, Error> {
         if let Expected::Exactly(expected) = &change.expected
             && expected.kind != desired.kind
         {
-            let text = format!("`{}` would change from {} to {}", change.name, expected.kind, desired.kind);
-            return Err(Error::new(PROVIDER, ErrorKind::Unsupported, format!("{text}; change the type by hand first")));
+            let text = format!(
+                "`{}` would change from {} to {}",
+                change.name, expected.kind, desired.kind
+            );
+            return Err(Error::new(
+                PROVIDER,
+                ErrorKind::Unsupported,
+                format!("{text}; change the type by hand first"),
+            ));
         }
         // Adding an alias where one stands replaces it (RFC 2136, 3.4.2.2), its TTL too. Deleting it first in
         // the same message made a signing Knot 3.2 drop the add and lose the name.
         if desired.kind != RecordType::Cname && change.expected != Expected::Absent {
-            records.push(bare(change.name.wire(), DNSClass::ANY, wire::wire_type(desired.kind)));
+            records.push(bare(
+                change.name.wire(),
+                DNSClass::ANY,
+                wire::wire_type(desired.kind),
+            ));
         }
         records.extend(with_ttl(desired, desired.ttl)?);
     }
@@ -92,7 +113,11 @@ fn updates(change: &Change) -> Result<Vec<Record>, Error> {
         && marker.expected.as_deref() != Some(marker.desired.as_str())
     {
         if marker.expected.is_some() {
-            records.push(bare(marker_name(change)?.wire(), DNSClass::ANY, WireType::TXT));
+            records.push(bare(
+                marker_name(change)?.wire(),
+                DNSClass::ANY,
+                WireType::TXT,
+            ));
         }
         let ttl = change.desired.as_ref().map_or(MARKER_TTL, |set| set.ttl);
         records.extend(with_ttl(&marker_set(change, &marker.desired, ttl)?, ttl)?);
@@ -110,7 +135,11 @@ fn bare(name: &WireName, class: DNSClass, kind: WireType) -> Record {
 fn with_ttl(set: &RecordSet, ttl: u32) -> Result<Vec<Record>, Error> {
     let encode = |value: &String| {
         let data = wire::encode(set.kind, value).ok_or_else(|| {
-            Error::new(PROVIDER, ErrorKind::Invalid, format!("`{value}` is no value for {}", set.kind))
+            Error::new(
+                PROVIDER,
+                ErrorKind::Invalid,
+                format!("`{value}` is no value for {}", set.kind),
+            )
         })?;
         Ok(Record::from_rdata(set.name.wire().clone(), ttl, data))
     };
@@ -118,11 +147,19 @@ fn with_ttl(set: &RecordSet, ttl: u32) -> Result<Vec<Record>, Error> {
 }
 
 fn marker_name(change: &Change) -> Result<Name, Error> {
-    change.name.marker().map_err(|e| Error::new(PROVIDER, ErrorKind::Invalid, e.to_string()))
+    change
+        .name
+        .marker()
+        .map_err(|e| Error::new(PROVIDER, ErrorKind::Invalid, e.to_string()))
 }
 
 fn marker_set(change: &Change, text: &str, ttl: u32) -> Result<RecordSet, Error> {
-    Ok(RecordSet { name: marker_name(change)?, kind: RecordType::Txt, ttl, values: vec![text.to_owned()] })
+    Ok(RecordSet {
+        name: marker_name(change)?,
+        kind: RecordType::Txt,
+        ttl,
+        values: vec![text.to_owned()],
+    })
 }
 
 #[cfg(test)]
@@ -140,8 +177,20 @@ mod tests {
 
     /// The sections as text: class, type, name, TTL, data.
     fn spelled(records: &[Record]) -> Vec<String> {
-        let line = |r: &Record| format!("{} {} {} {} {}", r.dns_class, r.record_type(), r.name, r.ttl, r.data);
-        records.iter().map(|r| line(r).trim_end_matches(" UPDATE").to_owned()).collect()
+        let line = |r: &Record| {
+            format!(
+                "{} {} {} {} {}",
+                r.dns_class,
+                r.record_type(),
+                r.name,
+                r.ttl,
+                r.data
+            )
+        };
+        records
+            .iter()
+            .map(|r| line(r).trim_end_matches(" UPDATE").to_owned())
+            .collect()
     }
 
     fn sections(change: &Change) -> (Vec<String>, Vec<String>) {
@@ -155,12 +204,18 @@ mod tests {
             name: name("h.example.test"),
             expected: Expected::Exactly(set(RecordType::Cname, 60, &["ams.example.test"])),
             desired: Some(set(RecordType::Cname, 60, &["fra.example.test"])),
-            marker: Some(MarkerChange { expected: Some("v1 owner=a".into()), desired: "v1 owner=a".into() }),
+            marker: Some(MarkerChange {
+                expected: Some("v1 owner=a".into()),
+                desired: "v1 owner=a".into(),
+            }),
         };
         let (conditions, updates) = sections(&change);
         assert_eq!(
             conditions,
-            ["IN CNAME h.example.test. 0 ams.example.test.", "IN TXT _dr-owner.h.example.test. 0 v1 owner=a"]
+            [
+                "IN CNAME h.example.test. 0 ams.example.test.",
+                "IN TXT _dr-owner.h.example.test. 0 v1 owner=a"
+            ]
         );
         assert_eq!(updates, ["IN CNAME h.example.test. 60 fra.example.test."]);
     }
@@ -171,10 +226,19 @@ mod tests {
             name: name("h.example.test"),
             expected: Expected::Exactly(set(RecordType::A, 60, &["192.0.2.1", "192.0.2.2"])),
             desired: Some(set(RecordType::A, 30, &["192.0.2.3"])),
-            marker: Some(MarkerChange { expected: Some("v1 owner=a".into()), desired: "v1 owner=b".into() }),
+            marker: Some(MarkerChange {
+                expected: Some("v1 owner=a".into()),
+                desired: "v1 owner=b".into(),
+            }),
         };
         let (conditions, updates) = sections(&change);
-        assert_eq!(conditions[..2], ["IN A h.example.test. 0 192.0.2.1", "IN A h.example.test. 0 192.0.2.2"]);
+        assert_eq!(
+            conditions[..2],
+            [
+                "IN A h.example.test. 0 192.0.2.1",
+                "IN A h.example.test. 0 192.0.2.2"
+            ]
+        );
         assert_eq!(
             updates,
             [
@@ -192,13 +256,25 @@ mod tests {
             name: name("h.example.test"),
             expected: Expected::Absent,
             desired: Some(set(RecordType::A, 60, &["192.0.2.1"])),
-            marker: Some(MarkerChange { expected: None, desired: "v1 owner=a".into() }),
+            marker: Some(MarkerChange {
+                expected: None,
+                desired: "v1 owner=a".into(),
+            }),
         };
         let (conditions, updates) = sections(&change);
-        assert_eq!(conditions, ["NONE ANY h.example.test. 0", "NONE TXT _dr-owner.h.example.test. 0"]);
+        assert_eq!(
+            conditions,
+            [
+                "NONE ANY h.example.test. 0",
+                "NONE TXT _dr-owner.h.example.test. 0"
+            ]
+        );
         assert_eq!(
             updates,
-            ["IN A h.example.test. 60 192.0.2.1", "IN TXT _dr-owner.h.example.test. 60 v1 owner=a"]
+            [
+                "IN A h.example.test. 60 192.0.2.1",
+                "IN TXT _dr-owner.h.example.test. 60 v1 owner=a"
+            ]
         );
     }
 
@@ -211,7 +287,10 @@ mod tests {
             marker: None,
         };
         let message = probe(&name("example.test"), &change).unwrap();
-        assert_eq!(spelled(message.prerequisites()), ["NONE ANY example.test. 0"]);
+        assert_eq!(
+            spelled(message.prerequisites()),
+            ["NONE ANY example.test. 0"]
+        );
         assert_eq!(spelled(message.updates()), sections(&change).1);
     }
 

@@ -55,14 +55,21 @@ impl Rfc2136 {
     pub fn open(config: &Rfc2136Config, secrets: ResolveSecret<'_>) -> Result<Rfc2136, Error> {
         let servers = addresses(config.server.split(','))?;
         let authoritative = addresses(config.authoritative.iter().flatten().map(String::as_str))?;
-        let timeout = config.timeout.as_deref().map_or(Ok(TIMEOUT), |text| span(PROVIDER, text))?;
+        let timeout = config
+            .timeout
+            .as_deref()
+            .map_or(Ok(TIMEOUT), |text| span(PROVIDER, text))?;
         let reference = &config.key.secret;
         let secret = secret(PROVIDER, secrets, reference)?;
         let invalid = |text: String| Error::new(PROVIDER, ErrorKind::Invalid, text);
         // The decoder's own message would quote a part of the secret.
         let bytes = STANDARD
             .decode(secret.expose_secret().trim())
-            .map_err(|_| invalid(format!("the secret behind `{reference}` is not base64, as key files hold it")))?;
+            .map_err(|_| {
+                invalid(format!(
+                    "the secret behind `{reference}` is not base64, as key files hold it"
+                ))
+            })?;
         if bytes.is_empty() {
             return Err(invalid(format!("the secret behind `{reference}` is empty")));
         }
@@ -71,13 +78,24 @@ impl Rfc2136 {
             TsigAlgorithm::HmacSha384 => WireAlgorithm::HmacSha384,
             TsigAlgorithm::HmacSha512 => WireAlgorithm::HmacSha512,
         };
-        let key = TSigner::new(bytes, algorithm, config.key.name.wire().clone(), FUDGE)
-            .map_err(|e| invalid(format!("key `{}` cannot be used", config.key.name)).with_source(e))?;
-        Ok(Rfc2136 { zone: config.zone.clone(), servers, key, authoritative, timeout })
+        let key =
+            TSigner::new(bytes, algorithm, config.key.name.wire().clone(), FUDGE).map_err(|e| {
+                invalid(format!("key `{}` cannot be used", config.key.name)).with_source(e)
+            })?;
+        Ok(Rfc2136 {
+            zone: config.zone.clone(),
+            servers,
+            key,
+            authoritative,
+            timeout,
+        })
     }
 
     fn zone_here(&self) -> Zone {
-        Zone { name: self.zone.clone(), id: None }
+        Zone {
+            name: self.zone.clone(),
+            id: None,
+        }
     }
 
     async fn send(&self, message: Message) -> Result<Reply, Error> {
@@ -95,7 +113,9 @@ impl Rfc2136 {
         }
         let unavailable = |text: String| Error::new(PROVIDER, ErrorKind::Unavailable, text);
         Err(match last {
-            Some((server, e)) => unavailable(format!("{server} did not say what stands at `{name}`")).with_source(e),
+            Some((server, e)) => {
+                unavailable(format!("{server} did not say what stands at `{name}`")).with_source(e)
+            }
             None => unavailable("no server is configured".to_owned()),
         })
     }
@@ -104,7 +124,9 @@ impl Rfc2136 {
         let message = self.query(name, wire::wire_type(kind)).await?;
         match message.metadata.response_code {
             ResponseCode::NoError | ResponseCode::NXDomain if message.metadata.authoritative => {
-                Ok(wire::sets(&message.answers).into_iter().find(|set| set.name == *name && set.kind == kind))
+                Ok(wire::sets(&message.answers)
+                    .into_iter()
+                    .find(|set| set.name == *name && set.kind == kind))
             }
             ResponseCode::NoError | ResponseCode::NXDomain => Err(self.not_served()),
             ResponseCode::NotAuth | ResponseCode::Refused => Err(self.not_served()),
@@ -117,7 +139,11 @@ impl Rfc2136 {
 
     fn not_served(&self) -> Error {
         let servers: Vec<String> = self.servers.iter().map(ToString::to_string).collect();
-        let text = format!("zone `{}` is not served at {}", self.zone, servers.join(", "));
+        let text = format!(
+            "zone `{}` is not served at {}",
+            self.zone,
+            servers.join(", ")
+        );
         Error::new(PROVIDER, ErrorKind::NotFound, text)
     }
 
@@ -125,17 +151,32 @@ impl Rfc2136 {
     async fn refused(&self, change: &Change, code: ResponseCode) -> Result<Receipt, Error> {
         let spelled = wire::rcode(code);
         let (kind, text) = match code {
-            ResponseCode::NXRRSet | ResponseCode::YXRRSet | ResponseCode::YXDomain | ResponseCode::NXDomain => {
+            ResponseCode::NXRRSet
+            | ResponseCode::YXRRSet
+            | ResponseCode::YXDomain
+            | ResponseCode::NXDomain => {
                 return self.moved(change, &spelled).await;
             }
             ResponseCode::Refused => {
                 let key = Name::from_wire(self.key.signer_name());
-                (ErrorKind::Denied, format!("key `{key}` may not change `{}`", change.name))
+                (
+                    ErrorKind::Denied,
+                    format!("key `{key}` may not change `{}`", change.name),
+                )
             }
             ResponseCode::NotAuth => return Err(self.not_served().with_code(spelled)),
-            ResponseCode::NotImp => (ErrorKind::Unsupported, "the server takes no dynamic updates".to_owned()),
-            ResponseCode::ServFail => (ErrorKind::Unavailable, format!("the server could not change `{}`", change.name)),
-            _ => (ErrorKind::Invalid, format!("the server refused the change of `{}`", change.name)),
+            ResponseCode::NotImp => (
+                ErrorKind::Unsupported,
+                "the server takes no dynamic updates".to_owned(),
+            ),
+            ResponseCode::ServFail => (
+                ErrorKind::Unavailable,
+                format!("the server could not change `{}`", change.name),
+            ),
+            _ => (
+                ErrorKind::Invalid,
+                format!("the server refused the change of `{}`", change.name),
+            ),
         };
         Err(Error::new(PROVIDER, kind, text).with_code(spelled))
     }
@@ -145,12 +186,20 @@ impl Rfc2136 {
         let found = match self.read(&change.name).await {
             Ok(found) => found,
             Err(e) => {
-                let text = format!("`{}` is not as expected, and reading it failed", change.name);
-                return Err(Error::new(PROVIDER, ErrorKind::Unavailable, text).with_code(code).with_source(e));
+                let text = format!(
+                    "`{}` is not as expected, and reading it failed",
+                    change.name
+                );
+                return Err(Error::new(PROVIDER, ErrorKind::Unavailable, text)
+                    .with_code(code)
+                    .with_source(e));
             }
         };
         if change.is_done(&found) {
-            return Ok(Receipt { change_id: None, serial: self.serial().await });
+            return Ok(Receipt {
+                change_id: None,
+                serial: self.serial().await,
+            });
         }
         Err(conflict(PROVIDER, change, found).with_code(code))
     }
@@ -181,8 +230,15 @@ impl Reader for Rfc2136 {
 
     async fn zone(&self) -> Result<Zone, Error> {
         let message = self.query(&self.zone, WireType::SOA).await?;
-        let own = message.answers.iter().any(|r| Name::from_wire(&r.name) == self.zone && r.record_type() == WireType::SOA);
-        if own && message.metadata.authoritative { Ok(self.zone_here()) } else { Err(self.not_served()) }
+        let own = message
+            .answers
+            .iter()
+            .any(|r| Name::from_wire(&r.name) == self.zone && r.record_type() == WireType::SOA);
+        if own && message.metadata.authoritative {
+            Ok(self.zone_here())
+        } else {
+            Err(self.not_served())
+        }
     }
 
     async fn read(&self, name: &Name) -> Result<Found, Error> {
@@ -190,11 +246,21 @@ impl Reader for Rfc2136 {
             let text = format!("`{name}` is not inside zone `{}`", self.zone);
             return Err(Error::new(PROVIDER, ErrorKind::Invalid, text));
         }
-        let invalid = |e| Error::new(PROVIDER, ErrorKind::Invalid, format!("`{name}` has no room for a marker")).with_source(e);
+        let invalid = |e| {
+            Error::new(
+                PROVIDER,
+                ErrorKind::Invalid,
+                format!("`{name}` has no room for a marker"),
+            )
+            .with_source(e)
+        };
         let marker = name.marker().map_err(invalid)?;
         let sets = try_join_all(RecordType::ALL.map(|kind| self.set_at(name, kind)));
         let (sets, marker) = futures_util::try_join!(sets, self.set_at(&marker, RecordType::Txt))?;
-        Ok(Found { sets: sets.into_iter().flatten().collect(), marker })
+        Ok(Found {
+            sets: sets.into_iter().flatten().collect(),
+            marker,
+        })
     }
 
     async fn check(&self, change: &Change) -> Result<Vec<Finding>, Error> {
@@ -208,32 +274,56 @@ impl Reader for Rfc2136 {
         match self.send(probe).await {
             // The apex of a zone is always in use: the server got as far as looking at the condition.
             Ok(reply) if reply.code == ResponseCode::YXDomain => {
-                findings.push(Finding::info(format!("key `{key}` may make this change (asked with a condition that cannot hold)")));
+                findings.push(Finding::info(format!(
+                    "key `{key}` may make this change (asked with a condition that cannot hold)"
+                )));
             }
             Ok(reply) => match self.refused(change, reply.code).await {
-                Err(e) if e.sort() == Sort::Permanent => findings.push(Finding::error(e.to_string())),
+                Err(e) if e.sort() == Sort::Permanent => {
+                    findings.push(Finding::error(e.to_string()))
+                }
                 Err(e) => return Err(e),
                 Ok(_) => {
                     let code = wire::rcode(reply.code);
-                    findings.push(Finding::warning(format!("the server answered {code}, which proves no right")));
+                    findings.push(Finding::warning(format!(
+                        "the server answered {code}, which proves no right"
+                    )));
                 }
             },
             Err(e) if e.sort() == Sort::Permanent => findings.push(Finding::error(e.to_string())),
             // The request could have no effect, so a lost answer leaves nothing to read back.
-            Err(e) => return Err(Error { kind: ErrorKind::Unavailable, ..e }),
+            Err(e) => {
+                return Err(Error {
+                    kind: ErrorKind::Unavailable,
+                    ..e
+                });
+            }
         }
         findings.extend(look(change, &self.read(&change.name).await?));
         Ok(findings)
     }
 
     async fn status(&self, receipt: &Receipt) -> Result<ChangeStatus, Error> {
-        let Some(want) = receipt.serial else { return Ok(ChangeStatus::Unknown) };
+        let Some(want) = receipt.serial else {
+            return Ok(ChangeStatus::Unknown);
+        };
         if self.authoritative.is_empty() {
             return Ok(ChangeStatus::Unknown);
         }
-        let serials = join_all(self.authoritative.iter().map(|s| soa_serial(*s, &self.zone, self.timeout))).await;
-        let behind = serials.iter().any(|serial| !matches!(serial, Ok(have) if serial_reached(*have, want)));
-        Ok(if behind { ChangeStatus::Pending } else { ChangeStatus::InSync })
+        let serials = join_all(
+            self.authoritative
+                .iter()
+                .map(|s| soa_serial(*s, &self.zone, self.timeout)),
+        )
+        .await;
+        let behind = serials
+            .iter()
+            .any(|serial| !matches!(serial, Ok(have) if serial_reached(*have, want)));
+        Ok(if behind {
+            ChangeStatus::Pending
+        } else {
+            ChangeStatus::InSync
+        })
     }
 }
 
@@ -246,8 +336,13 @@ impl Provider for Rfc2136 {
         let reply = self.send(message).await?;
         match reply.code {
             ResponseCode::NoError => {
-                let serial = soa_serial(reply.server, &self.zone, self.timeout).await.ok();
-                Ok(Receipt { change_id: None, serial })
+                let serial = soa_serial(reply.server, &self.zone, self.timeout)
+                    .await
+                    .ok();
+                Ok(Receipt {
+                    change_id: None,
+                    serial,
+                })
             }
             code => self.refused(change, code).await,
         }

@@ -35,8 +35,11 @@ pub(super) fn kind(set: &ResourceRecordSet) -> Option<RecordType> {
 /// # Errors
 /// `Unsupported` for an alias or a set with a routing policy: what such a name answers does not stand in the set.
 pub(super) fn read(set: &ResourceRecordSet) -> Result<Option<RecordSet>, Error> {
-    let Some(kind) = kind(set) else { return Ok(None) };
-    let name = Name::parse(set.name()).map_err(|e| Error::new(PROVIDER, ErrorKind::Unsupported, e.to_string()))?;
+    let Some(kind) = kind(set) else {
+        return Ok(None);
+    };
+    let name = Name::parse(set.name())
+        .map_err(|e| Error::new(PROVIDER, ErrorKind::Unsupported, e.to_string()))?;
     let unsupported = |what: &str| {
         let text = format!("`{name}` {kind} is {what}, which this provider does not change");
         Err(Error::new(PROVIDER, ErrorKind::Unsupported, text))
@@ -44,11 +47,18 @@ pub(super) fn read(set: &ResourceRecordSet) -> Result<Option<RecordSet>, Error> 
     if set.set_identifier().is_some() {
         return unsupported("one of several sets under a routing policy");
     }
-    let (None, Some(ttl)) = (set.alias_target(), set.ttl()) else { return unsupported("an alias target") };
-    let values: Vec<String> = set.resource_records().iter().map(|record| plain(kind, record.value())).collect();
+    let (None, Some(ttl)) = (set.alias_target(), set.ttl()) else {
+        return unsupported("an alias target");
+    };
+    let values: Vec<String> = set
+        .resource_records()
+        .iter()
+        .map(|record| plain(kind, record.value()))
+        .collect();
     let ttl = u32::try_from(ttl).unwrap_or(0);
     let made = RecordSet::new(name.clone(), kind, ttl, values);
-    made.map(Some).map_err(|e| Error::new(PROVIDER, ErrorKind::Unsupported, e.to_string()))
+    made.map(Some)
+        .map_err(|e| Error::new(PROVIDER, ErrorKind::Unsupported, e.to_string()))
 }
 
 /// The batch of `change`, given what is stored: DELETE to the letter, then CREATE.
@@ -64,18 +74,32 @@ pub(super) fn changes(
             let old = stored.iter().find(|set| kind(set) == Some(expected.kind));
             if let Some(old) = old {
                 batch.push(step(change, ChangeAction::Delete, old.clone())?);
-                let new = desired.as_ref().map_or_else(|| Ok(old.clone()), |set| write(change, set))?;
+                let new = desired
+                    .as_ref()
+                    .map_or_else(|| Ok(old.clone()), |set| write(change, set))?;
                 batch.push(step(change, ChangeAction::Create, new)?);
             }
         }
-        (Expected::Absent, Some(desired)) => batch.push(step(change, ChangeAction::Create, write(change, desired)?)?),
-        (Expected::Any, Some(desired)) => batch.push(step(change, ChangeAction::Upsert, write(change, desired)?)?),
+        (Expected::Absent, Some(desired)) => {
+            batch.push(step(change, ChangeAction::Create, write(change, desired)?)?)
+        }
+        (Expected::Any, Some(desired)) => {
+            batch.push(step(change, ChangeAction::Upsert, write(change, desired)?)?)
+        }
         (Expected::Absent | Expected::Any, None) => {}
     }
     if let Some(wanted) = &change.marker {
         let ttl = change.desired.as_ref().map_or(MARKER_TTL, |set| set.ttl);
-        let name = change.name.marker().map_err(|e| Error::new(PROVIDER, ErrorKind::Invalid, e.to_string()))?;
-        let new = RecordSet { name, kind: RecordType::Txt, ttl, values: vec![wanted.desired.clone()] };
+        let name = change
+            .name
+            .marker()
+            .map_err(|e| Error::new(PROVIDER, ErrorKind::Invalid, e.to_string()))?;
+        let new = RecordSet {
+            name,
+            kind: RecordType::Txt,
+            ttl,
+            values: vec![wanted.desired.clone()],
+        };
         let mut new = write(change, &new)?;
         if let Some(old) = marker {
             batch.push(step(change, ChangeAction::Delete, old.clone())?);
@@ -98,7 +122,10 @@ pub(super) fn probe(
     let (name, kind) = match &change.desired {
         Some(desired) => (change.name.clone(), desired.kind),
         None => {
-            let name = change.name.marker().map_err(|e| Error::new(PROVIDER, ErrorKind::Invalid, e.to_string()))?;
+            let name = change
+                .name
+                .marker()
+                .map_err(|e| Error::new(PROVIDER, ErrorKind::Invalid, e.to_string()))?;
             (name, RecordType::Txt)
         }
     };
@@ -111,11 +138,19 @@ pub(super) fn probe(
     };
     let mut batch = Vec::new();
     for value in pair {
-        let set = RecordSet { name: name.clone(), kind, ttl: MARKER_TTL, values: vec![value.to_owned()] };
+        let set = RecordSet {
+            name: name.clone(),
+            kind,
+            ttl: MARKER_TTL,
+            values: vec![value.to_owned()],
+        };
         batch.push(step(change, ChangeAction::Delete, write(change, &set)?)?);
     }
     batch.extend(changes(change, stored, marker)?);
-    let built = ChangeBatch::builder().comment("runbook check").set_changes(Some(batch)).build();
+    let built = ChangeBatch::builder()
+        .comment("runbook check")
+        .set_changes(Some(batch))
+        .build();
     built.map_err(|e| failure::unbuildable(change, e))
 }
 
@@ -124,8 +159,15 @@ pub(super) fn comment(token: &str) -> String {
     token.chars().take(COMMENT_LIMIT).collect()
 }
 
-fn step(change: &Change, action: ChangeAction, set: ResourceRecordSet) -> Result<WireChange, Error> {
-    let built = WireChange::builder().action(action).resource_record_set(set).build();
+fn step(
+    change: &Change,
+    action: ChangeAction,
+    set: ResourceRecordSet,
+) -> Result<WireChange, Error> {
+    let built = WireChange::builder()
+        .action(action)
+        .resource_record_set(set)
+        .build();
     built.map_err(|e| failure::unbuildable(change, e))
 }
 
@@ -136,9 +178,14 @@ fn write(change: &Change, set: &RecordSet) -> Result<ResourceRecordSet, Error> {
         RecordType::Cname => RrType::Cname,
         RecordType::Txt => RrType::Txt,
     };
-    let mut builder = ResourceRecordSet::builder().name(fqdn(&set.name)).r#type(kind).ttl(set.ttl.into());
+    let mut builder = ResourceRecordSet::builder()
+        .name(fqdn(&set.name))
+        .r#type(kind)
+        .ttl(set.ttl.into());
     for value in &set.values {
-        let record = ResourceRecord::builder().value(stored_form(set.kind, value)).build();
+        let record = ResourceRecord::builder()
+            .value(stored_form(set.kind, value))
+            .build();
         builder = builder.resource_records(record.map_err(|e| failure::unbuildable(change, e))?);
     }
     builder.build().map_err(|e| failure::unbuildable(change, e))
@@ -153,13 +200,21 @@ fn stored_form(kind: RecordType, value: &str) -> String {
 }
 
 fn plain(kind: RecordType, value: &str) -> String {
-    if kind == RecordType::Txt { unquote(value) } else { value.to_owned() }
+    if kind == RecordType::Txt {
+        unquote(value)
+    } else {
+        value.to_owned()
+    }
 }
 
 /// Writes text as quoted strings of at most 255 octets. Quotes and backslashes are escaped, what is not printable
 /// ASCII goes as three octal digits.
 fn quote(text: &str) -> String {
-    let strings: Vec<&[u8]> = if text.is_empty() { vec![b""] } else { text.as_bytes().chunks(TXT_STRING).collect() };
+    let strings: Vec<&[u8]> = if text.is_empty() {
+        vec![b""]
+    } else {
+        text.as_bytes().chunks(TXT_STRING).collect()
+    };
     let quoted = strings.into_iter().map(|string| {
         let octets = string.iter().map(|octet| match octet {
             b'"' | b'\\' => format!("\\{}", char::from(*octet)),
@@ -217,15 +272,31 @@ mod tests {
         RecordSet::new(name("h.example.test"), kind, ttl, [value]).unwrap()
     }
 
-    fn change(expected: Expected, desired: Option<RecordSet>, marker: Option<MarkerChange>) -> Change {
-        Change { name: name("h.example.test"), expected, desired, marker }
+    fn change(
+        expected: Expected,
+        desired: Option<RecordSet>,
+        marker: Option<MarkerChange>,
+    ) -> Change {
+        Change {
+            name: name("h.example.test"),
+            expected,
+            desired,
+            marker,
+        }
     }
 
     fn spelled(batch: &[WireChange]) -> Vec<String> {
         let line = |c: &WireChange| {
             let set = c.resource_record_set()?;
             let values: Vec<&str> = set.resource_records().iter().map(|r| r.value()).collect();
-            Some(format!("{} {} {} {} {}", c.action(), set.name(), set.ttl()?, set.r#type(), values.join(",")))
+            Some(format!(
+                "{} {} {} {} {}",
+                c.action(),
+                set.name(),
+                set.ttl()?,
+                set.r#type(),
+                values.join(",")
+            ))
         };
         batch.iter().filter_map(line).collect()
     }
@@ -233,29 +304,51 @@ mod tests {
     #[test]
     fn the_stored_set_is_deleted_to_the_letter() {
         // Stored by hand: upper case, no trailing dot, another TTL than expected.
-        let record = ResourceRecord::builder().value("AMS.example.test").build().unwrap();
-        let stored = ResourceRecordSet::builder().name("h.example.test.").r#type(RrType::Cname).ttl(30);
+        let record = ResourceRecord::builder()
+            .value("AMS.example.test")
+            .build()
+            .unwrap();
+        let stored = ResourceRecordSet::builder()
+            .name("h.example.test.")
+            .r#type(RrType::Cname)
+            .ttl(30);
         let stored = stored.resource_records(record).build().unwrap();
         let old = set(RecordType::Cname, 60, "ams.example.test");
         assert!(read(&stored).unwrap().unwrap().same_values(&old));
-        let change = change(Expected::Exactly(old), Some(set(RecordType::Cname, 60, "fra.example.test")), None);
+        let change = change(
+            Expected::Exactly(old),
+            Some(set(RecordType::Cname, 60, "fra.example.test")),
+            None,
+        );
         assert_eq!(
             spelled(&changes(&change, &[stored], None).unwrap()),
-            ["DELETE h.example.test. 30 CNAME AMS.example.test", "CREATE h.example.test. 60 CNAME fra.example.test."]
+            [
+                "DELETE h.example.test. 30 CNAME AMS.example.test",
+                "CREATE h.example.test. 60 CNAME fra.example.test."
+            ]
         );
     }
 
     #[test]
     fn a_first_write_creates_and_a_forced_one_upserts() {
         let wanted = set(RecordType::A, 60, "192.0.2.1");
-        let marker = MarkerChange { expected: None, desired: "v1 owner=a".into() };
+        let marker = MarkerChange {
+            expected: None,
+            desired: "v1 owner=a".into(),
+        };
         let first = change(Expected::Absent, Some(wanted.clone()), Some(marker));
         assert_eq!(
             spelled(&changes(&first, &[], None).unwrap()),
-            ["CREATE h.example.test. 60 A 192.0.2.1", "CREATE _dr-owner.h.example.test. 60 TXT \"v1 owner=a\""]
+            [
+                "CREATE h.example.test. 60 A 192.0.2.1",
+                "CREATE _dr-owner.h.example.test. 60 TXT \"v1 owner=a\""
+            ]
         );
         let forced = change(Expected::Any, Some(wanted), None);
-        assert_eq!(spelled(&changes(&forced, &[], None).unwrap()), ["UPSERT h.example.test. 60 A 192.0.2.1"]);
+        assert_eq!(
+            spelled(&changes(&forced, &[], None).unwrap()),
+            ["UPSERT h.example.test. 60 A 192.0.2.1"]
+        );
     }
 
     #[test]
@@ -274,18 +367,37 @@ mod tests {
 
     #[test]
     fn what_is_not_a_plain_set_is_refused() {
-        let weighted = ResourceRecordSet::builder().name("h.example.test.").r#type(RrType::A).ttl(60);
+        let weighted = ResourceRecordSet::builder()
+            .name("h.example.test.")
+            .r#type(RrType::A)
+            .ttl(60);
         let weighted = weighted.set_identifier("one").weight(1).build().unwrap();
         assert_eq!(read(&weighted).unwrap_err().kind, ErrorKind::Unsupported);
-        let alias = ResourceRecordSet::builder().name("h.example.test.").r#type(RrType::A).build().unwrap();
+        let alias = ResourceRecordSet::builder()
+            .name("h.example.test.")
+            .r#type(RrType::A)
+            .build()
+            .unwrap();
         assert_eq!(read(&alias).unwrap_err().kind, ErrorKind::Unsupported);
-        let mail = ResourceRecordSet::builder().name("h.example.test.").r#type(RrType::Mx).ttl(60).build().unwrap();
+        let mail = ResourceRecordSet::builder()
+            .name("h.example.test.")
+            .r#type(RrType::Mx)
+            .ttl(60)
+            .build()
+            .unwrap();
         assert_eq!(read(&mail).unwrap(), None);
     }
 
     #[test]
     fn text_survives_its_quotes() {
-        for text in ["", "v1 owner=a", "a \"b\" \\ c", "bücher", &"x".repeat(600), "1\\101"] {
+        for text in [
+            "",
+            "v1 owner=a",
+            "a \"b\" \\ c",
+            "bücher",
+            &"x".repeat(600),
+            "1\\101",
+        ] {
             assert_eq!(unquote(&quote(text)), text, "{text:?}");
         }
         assert_eq!(quote("bü\""), "\"b\\303\\274\\\"\"");
@@ -294,8 +406,14 @@ mod tests {
 
     #[test]
     fn names_come_escaped() {
-        let star = ResourceRecordSet::builder().name("\\052.example.test.").r#type(RrType::A).ttl(60);
-        let record = ResourceRecord::builder().value("192.0.2.1").build().unwrap();
+        let star = ResourceRecordSet::builder()
+            .name("\\052.example.test.")
+            .r#type(RrType::A)
+            .ttl(60);
+        let record = ResourceRecord::builder()
+            .value("192.0.2.1")
+            .build()
+            .unwrap();
         let star = star.resource_records(record).build().unwrap();
         assert_eq!(read(&star).unwrap().unwrap().name, name("*.example.test"));
     }

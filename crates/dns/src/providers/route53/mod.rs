@@ -84,7 +84,10 @@ impl Route53 {
     /// `Invalid` for a zone that is neither an id nor a name, or half a pair of credentials.
     pub fn open(config: &Route53Config, secrets: ResolveSecret<'_>) -> Result<Route53, Error> {
         let resolve = |reference: &Option<String>| {
-            reference.as_deref().map(|reference| secret(PROVIDER, secrets, reference)).transpose()
+            reference
+                .as_deref()
+                .map(|reference| secret(PROVIDER, secrets, reference))
+                .transpose()
         };
         let id = resolve(&config.access_key_id)?;
         let key = resolve(&config.secret_access_key)?;
@@ -92,23 +95,37 @@ impl Route53 {
         let credentials = match (id, key) {
             (Some(id), Some(key)) => {
                 let token = token.map(|token| token.expose_secret().to_owned());
-                Some(Credentials::new(id.expose_secret(), key.expose_secret(), token, None, "runbook"))
+                Some(Credentials::new(
+                    id.expose_secret(),
+                    key.expose_secret(),
+                    token,
+                    None,
+                    "runbook",
+                ))
             }
             (None, None) if token.is_none() => None,
             _ => {
-                let text = "`access-key-id` and `secret-access-key` are given together or not at all";
+                let text =
+                    "`access-key-id` and `secret-access-key` are given together or not at all";
                 return Err(Error::new(PROVIDER, ErrorKind::Invalid, text));
             }
         };
         let http = aws_smithy_http_client::Builder::new()
-            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
+            .tls_provider(tls::Provider::Rustls(
+                tls::rustls_provider::CryptoMode::Ring,
+            ))
             .build_https();
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .operation_attempt_timeout(ATTEMPT_TIMEOUT)
             .operation_timeout(OPERATION_TIMEOUT)
             .build();
-        let region = Region::new(config.region.clone().unwrap_or_else(|| CONTROL_PLANE.to_owned()));
+        let region = Region::new(
+            config
+                .region
+                .clone()
+                .unwrap_or_else(|| CONTROL_PLANE.to_owned()),
+        );
         let mut builder = aws_sdk_route53::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .http_client(http.clone())
@@ -135,14 +152,19 @@ impl Route53 {
                     None => {
                         // The chain talks to metadata and token services itself: it needs the same TLS.
                         let config = ChainConfig::default().with_http_client(self.http.clone());
-                        let chain = DefaultCredentialsChain::builder().configure(config).region(self.region.clone());
+                        let chain = DefaultCredentialsChain::builder()
+                            .configure(config)
+                            .region(self.region.clone());
                         SharedCredentialsProvider::new(chain.build().await)
                     }
                 };
                 let builder = self.builder.clone().credentials_provider(credentials);
                 let reads = RetryConfig::standard().with_max_attempts(READ_ATTEMPTS);
                 let client = |retry| Client::from_conf(builder.clone().retry_config(retry).build());
-                Clients { read: client(reads), write: client(RetryConfig::disabled()) }
+                Clients {
+                    read: client(reads),
+                    write: client(RetryConfig::disabled()),
+                }
             })
             .await
     }
@@ -157,25 +179,67 @@ impl Route53 {
     }
 
     async fn zone_by_id(&self, id: &str) -> Result<Zone, Error> {
-        let answer = self.clients().await.read.get_hosted_zone().id(id).send().await;
-        let answer = answer.map_err(|e| failure::of_read(e, format!("zone `{id}` could not be read")))?;
-        let name = answer.hosted_zone().and_then(|zone| Name::parse(zone.name()).ok());
-        let unnamed = || Error::new(PROVIDER, ErrorKind::Invalid, format!("zone `{id}` has no name that can be read"));
-        Ok(Zone { name: name.ok_or_else(unnamed)?, id: Some(id.to_owned()) })
+        let answer = self
+            .clients()
+            .await
+            .read
+            .get_hosted_zone()
+            .id(id)
+            .send()
+            .await;
+        let answer =
+            answer.map_err(|e| failure::of_read(e, format!("zone `{id}` could not be read")))?;
+        let name = answer
+            .hosted_zone()
+            .and_then(|zone| Name::parse(zone.name()).ok());
+        let unnamed = || {
+            Error::new(
+                PROVIDER,
+                ErrorKind::Invalid,
+                format!("zone `{id}` has no name that can be read"),
+            )
+        };
+        Ok(Zone {
+            name: name.ok_or_else(unnamed)?,
+            id: Some(id.to_owned()),
+        })
     }
 
     /// The listing starts at the name, and goes on with the next one when there is none: compare, and refuse several.
     async fn zone_by_name(&self, name: &Name) -> Result<Zone, Error> {
-        let list = self.clients().await.read.list_hosted_zones_by_name().dns_name(fqdn(name)).max_items(PAGE);
+        let list = self
+            .clients()
+            .await
+            .read
+            .list_hosted_zones_by_name()
+            .dns_name(fqdn(name))
+            .max_items(PAGE);
         let answer = list.send().await;
-        let answer = answer.map_err(|e| failure::of_read(e, format!("zones named `{name}` could not be listed")))?;
-        let same = answer.hosted_zones().iter().filter(|zone| Name::parse(zone.name()).is_ok_and(|n| n == *name));
-        let ids: Vec<&str> = same.map(|zone| zone.id().trim_start_matches("/hostedzone/")).collect();
+        let answer = answer.map_err(|e| {
+            failure::of_read(e, format!("zones named `{name}` could not be listed"))
+        })?;
+        let same = answer
+            .hosted_zones()
+            .iter()
+            .filter(|zone| Name::parse(zone.name()).is_ok_and(|n| n == *name));
+        let ids: Vec<&str> = same
+            .map(|zone| zone.id().trim_start_matches("/hostedzone/"))
+            .collect();
         match ids.as_slice() {
-            [] => Err(Error::new(PROVIDER, ErrorKind::NotFound, format!("there is no zone `{name}`"))),
-            [id] => Ok(Zone { name: name.clone(), id: Some((*id).to_owned()) }),
+            [] => Err(Error::new(
+                PROVIDER,
+                ErrorKind::NotFound,
+                format!("there is no zone `{name}`"),
+            )),
+            [id] => Ok(Zone {
+                name: name.clone(),
+                id: Some((*id).to_owned()),
+            }),
             several => {
-                let text = format!("several zones are named `{name}`: give the id ({})", several.join(", "));
+                let text = format!(
+                    "several zones are named `{name}`: give the id ({})",
+                    several.join(", ")
+                );
                 Err(Error::new(PROVIDER, ErrorKind::AmbiguousZone, text))
             }
         }
@@ -187,16 +251,26 @@ impl Route53 {
         let mut sets = Vec::new();
         let mut start = (fqdn(name), None);
         loop {
-            let list = client.list_resource_record_sets().set_hosted_zone_id(zone.id.clone()).max_items(PAGE);
-            let page = list.start_record_name(&start.0).set_start_record_type(start.1).send().await;
-            let page = page.map_err(|e| failure::of_read(e, format!("`{name}` could not be read")))?;
+            let list = client
+                .list_resource_record_sets()
+                .set_hosted_zone_id(zone.id.clone())
+                .max_items(PAGE);
+            let page = list
+                .start_record_name(&start.0)
+                .set_start_record_type(start.1)
+                .send()
+                .await;
+            let page =
+                page.map_err(|e| failure::of_read(e, format!("`{name}` could not be read")))?;
             for set in page.resource_record_sets() {
                 if Name::parse(set.name()).is_ok_and(|there| there == *name) {
                     sets.push(set.clone());
                 }
             }
             match page.next_record_name() {
-                Some(next) if page.is_truncated() && Name::parse(next).is_ok_and(|next| next == *name) => {
+                Some(next)
+                    if page.is_truncated() && Name::parse(next).is_ok_and(|next| next == *name) =>
+                {
                     start = (next.to_owned(), page.next_record_type().cloned());
                 }
                 _ => return Ok(sets),
@@ -211,14 +285,26 @@ impl Route53 {
         }
         let invalid = |e: crate::NameError| Error::new(PROVIDER, ErrorKind::Invalid, e.to_string());
         let marker = name.marker().map_err(invalid)?;
-        let (sets, markers) = futures_util::try_join!(self.stored_at(zone, name), self.stored_at(zone, &marker))?;
-        let marker = markers.into_iter().find(|set| batch::kind(set) == Some(RecordType::Txt));
+        let (sets, markers) =
+            futures_util::try_join!(self.stored_at(zone, name), self.stored_at(zone, &marker))?;
+        let marker = markers
+            .into_iter()
+            .find(|set| batch::kind(set) == Some(RecordType::Txt));
         Ok(Stored { sets, marker })
     }
 
     /// A refused batch: reads again. Already as wanted is success, for then the answer to an earlier attempt was lost.
-    async fn refused(&self, zone: &Zone, change: &Change, refusal: Error) -> Result<Receipt, Error> {
-        let found = match self.stored(zone, &change.name).await.and_then(|stored| stored.found()) {
+    async fn refused(
+        &self,
+        zone: &Zone,
+        change: &Change,
+        refusal: Error,
+    ) -> Result<Receipt, Error> {
+        let found = match self
+            .stored(zone, &change.name)
+            .await
+            .and_then(|stored| stored.found())
+        {
             Ok(found) => found,
             Err(e) if refusal.source.is_none() => return Err(refusal.with_source(e)),
             Err(_) => return Err(refusal),
@@ -228,11 +314,18 @@ impl Route53 {
         }
         if change.expectation_holds(&found) && marker_holds(change, &found) {
             // All as expected and refused all the same: the reason is another one, and Amazon's text names it.
-            return Err(Error { kind: ErrorKind::Invalid, ..refusal });
+            return Err(Error {
+                kind: ErrorKind::Invalid,
+                ..refusal
+            });
         }
         let request_id = refusal.request_id;
         let code = refusal.code;
-        Err(Error { request_id, code, ..conflict(PROVIDER, change, found) })
+        Err(Error {
+            request_id,
+            code,
+            ..conflict(PROVIDER, change, found)
+        })
     }
 }
 
@@ -276,7 +369,9 @@ impl Reader for Route53 {
     async fn check(&self, change: &Change) -> Result<Vec<Finding>, Error> {
         let zone = match self.resolve().await {
             Ok(zone) => zone,
-            Err(e) if e.sort() == Sort::Permanent => return Ok(vec![Finding::error(e.to_string())]),
+            Err(e) if e.sort() == Sort::Permanent => {
+                return Ok(vec![Finding::error(e.to_string())]);
+            }
             Err(e) => return Err(e),
         };
         change.validate(zone, &self.capabilities())?;
@@ -286,10 +381,20 @@ impl Reader for Route53 {
             Err(e) => vec![Finding::error(e.to_string())],
         };
         let probe = batch::probe(change, &stored.sets, stored.marker.as_ref())?;
-        let send = self.clients().await.write.change_resource_record_sets().set_hosted_zone_id(zone.id.clone());
+        let send = self
+            .clients()
+            .await
+            .write
+            .change_resource_record_sets()
+            .set_hosted_zone_id(zone.id.clone());
         match send.change_batch(probe).send().await {
-            Ok(_) => findings.push(Finding::error("a batch that cannot be carried out was taken: this is no Route 53")),
-            Err(e) => match failure::of_write(e, format!("the right to change `{}` was not proven", change.name)) {
+            Ok(_) => findings.push(Finding::error(
+                "a batch that cannot be carried out was taken: this is no Route 53",
+            )),
+            Err(e) => match failure::of_write(
+                e,
+                format!("the right to change `{}` was not proven", change.name),
+            ) {
                 e if matches!(e.kind, ErrorKind::Invalid) => {
                     findings.push(Finding::info(format!(
                         "the credentials may change `{}` (asked with a batch that cannot be carried out)",
@@ -298,7 +403,12 @@ impl Reader for Route53 {
                 }
                 e if e.sort() == Sort::Permanent => findings.push(Finding::error(e.to_string())),
                 // Without effect, so a lost answer leaves nothing to read back.
-                e if e.sort() == Sort::Unknown => return Err(Error { kind: ErrorKind::Unavailable, ..e }),
+                e if e.sort() == Sort::Unknown => {
+                    return Err(Error {
+                        kind: ErrorKind::Unavailable,
+                        ..e
+                    });
+                }
                 e => return Err(e),
             },
         }
@@ -306,17 +416,21 @@ impl Reader for Route53 {
     }
 
     async fn status(&self, receipt: &Receipt) -> Result<ChangeStatus, Error> {
-        let Some(id) = &receipt.change_id else { return Ok(ChangeStatus::Unknown) };
+        let Some(id) = &receipt.change_id else {
+            return Ok(ChangeStatus::Unknown);
+        };
         match self.clients().await.read.get_change().id(id).send().await {
             Ok(answer) => Ok(match answer.change_info().map(|info| info.status()) {
                 Some(WireStatus::Insync) => ChangeStatus::InSync,
                 Some(WireStatus::Pending) => ChangeStatus::Pending,
                 _ => ChangeStatus::Unknown,
             }),
-            Err(e) => match failure::of_read(e, format!("change `{id}` could not be asked after")) {
-                e if e.kind == ErrorKind::NotFound => Ok(ChangeStatus::Unknown),
-                e => Err(e),
-            },
+            Err(e) => {
+                match failure::of_read(e, format!("change `{id}` could not be asked after")) {
+                    e if e.kind == ErrorKind::NotFound => Ok(ChangeStatus::Unknown),
+                    e => Err(e),
+                }
+            }
         }
     }
 }
@@ -335,15 +449,29 @@ impl Provider for Route53 {
             return Err(conflict(PROVIDER, change, found));
         }
         let changes = batch::changes(change, &stored.sets, stored.marker.as_ref())?;
-        let batch = ChangeBatch::builder().comment(batch::comment(token)).set_changes(Some(changes)).build();
+        let batch = ChangeBatch::builder()
+            .comment(batch::comment(token))
+            .set_changes(Some(changes))
+            .build();
         let batch = batch.map_err(|e| failure::unbuildable(change, e))?;
-        let send = self.clients().await.write.change_resource_record_sets().set_hosted_zone_id(zone.id.clone());
+        let send = self
+            .clients()
+            .await
+            .write
+            .change_resource_record_sets()
+            .set_hosted_zone_id(zone.id.clone());
         match send.change_batch(batch).send().await {
             Ok(answer) => {
-                let id = answer.change_info().map(|info| info.id().trim_start_matches("/change/").to_owned());
-                Ok(Receipt { change_id: id, serial: None })
+                let id = answer
+                    .change_info()
+                    .map(|info| info.id().trim_start_matches("/change/").to_owned());
+                Ok(Receipt {
+                    change_id: id,
+                    serial: None,
+                })
             }
-            Err(e) => match failure::of_write(e, format!("`{}` could not be changed", change.name)) {
+            Err(e) => match failure::of_write(e, format!("`{}` could not be changed", change.name))
+            {
                 e if failure::is_refused_batch(&e) => self.refused(zone, change, e).await,
                 e => Err(e),
             },
@@ -353,20 +481,30 @@ impl Provider for Route53 {
 
 fn marker_holds(change: &Change, found: &Found) -> bool {
     let forced = change.expected == Expected::Any && change.marker.is_none();
-    forced || change.marker.as_ref().is_none_or(|marker| marker.expected == found.marker_text())
+    forced
+        || change
+            .marker
+            .as_ref()
+            .is_none_or(|marker| marker.expected == found.marker_text())
 }
 
 fn fqdn(name: &Name) -> String {
     format!("{name}.")
 }
 
-/// Tells an id from a name: ids start with `Z` and have no dot.
+/// Tells an id from a name: an id has no dot. (A zone of one label is written with its last dot.)
 fn wanted(text: &str) -> Result<Wanted, Error> {
     let id = text.trim_start_matches("/hostedzone/");
-    let looks_like_id = id.starts_with('Z') && id.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit());
-    if looks_like_id {
+    if !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric()) {
         return Ok(Wanted::Id(id.to_owned()));
     }
-    let neither = |e| Error::new(PROVIDER, ErrorKind::Invalid, format!("`{text}` is neither a zone's id nor its name")).with_source(e);
+    let neither = |e| {
+        Error::new(
+            PROVIDER,
+            ErrorKind::Invalid,
+            format!("`{text}` is neither a zone's id nor its name"),
+        )
+        .with_source(e)
+    };
     Name::parse(text).map(Wanted::Name).map_err(neither)
 }
