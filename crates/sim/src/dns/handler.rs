@@ -12,7 +12,8 @@ use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseI
 use hickory_server::zone_handler::MessageResponseBuilder;
 
 use super::faults::{DnsRequestSeen, Edge, Fault, Faults, Scope, Verdict};
-use super::zone::{Versions, Zone};
+use super::versions::Versions;
+use super::zone::Zone;
 use super::{UpdateSeen, lock, tsig};
 
 /// Which of the two servers a handler answers for.

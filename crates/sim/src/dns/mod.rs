@@ -7,6 +7,8 @@
 mod faults;
 mod handler;
 mod tsig;
+mod update;
+mod versions;
 mod zone;
 
 use std::io;
@@ -23,7 +25,8 @@ pub use zone::{Effect, RecordKind, RecordSet};
 
 use faults::Faults;
 use handler::{Handler, Role, Shared};
-use zone::{Versions, Zone};
+use versions::Versions;
+use zone::Zone;
 
 /// An idle TCP connection is closed after this long. So the client of a lost reply sees the end of the stream
 /// rather than waiting for its own limit.
