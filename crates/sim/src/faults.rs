@@ -115,6 +115,11 @@ pub enum Fault {
         #[serde(default)]
         times: Option<u32>,
     },
+    /// Before an execution is `Failed` without tasks it reads `Stopped` for this long; 10 ms otherwise.
+    StoppedFlash {
+        /// In milliseconds of real time.
+        delay_ms: u64,
+    },
     /// A replication task fails on its own, then is retried as usual.
     FailedTasks {
         /// How many task runs fail, then no more.

@@ -105,10 +105,8 @@ pub(crate) fn may(site: &Site, principal: &Principal, repository: &str, action: 
         Some(project) => project.public,
         None => return false,
     };
-    if let Principal::Robot(robot) = principal {
-        if robot.mixes_kinds() {
-            return false;
-        }
+    if matches!(principal, Principal::Robot(robot) if robot.mixes_kinds()) {
+        return false;
     }
     match action {
         "*" => matches!(principal, Principal::Admin(_)),

@@ -54,10 +54,10 @@ fn errors(site: &Site) -> BTreeMap<&'static str, String> {
         .world()
         .map_or(PROBE_EVERY, |world| world.clock.real(PROBE_EVERY));
     let mut seen = lock(&site.health);
-    if let Some((at, errors)) = &seen.0 {
-        if at.elapsed() < period {
-            return errors.clone();
-        }
+    if let Some((at, errors)) = &seen.0
+        && at.elapsed() < period
+    {
+        return errors.clone();
     }
     let fresh = probe(site);
     seen.0 = Some((Instant::now(), fresh.clone()));

@@ -167,9 +167,16 @@ fn put_manifest(call: &Call, repository: &str, reference: &str) -> Answer {
     ))
 }
 
-/// Deletes by digest with all its tags; by tag, the tag's artifact likewise.
+/// Deletes by digest, with all its tags; a tag is no way to say what to delete (by source).
 fn delete_manifest(call: &Call, repository: &str, reference: &str) -> Answer {
     need(call, repository, "delete")?;
+    if !reference.starts_with("sha256:") {
+        return Err(Reply::error(
+            400,
+            "UNSUPPORTED",
+            format!("unsupported digest {reference}: invalid checksum digest format"),
+        ));
+    }
     let own = {
         let state = call.site.state();
         let found = state

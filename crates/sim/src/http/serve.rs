@@ -36,12 +36,8 @@ pub(super) async fn handle(
     };
     let request_id = parts.headers.get("x-request-id").cloned();
     let call = Call::new(site, parts, body);
-    let reply = match tokio::spawn(carry_out(call)).await {
-        Ok(reply) => reply,
-        // A hook that panics must not look like an answer.
-        Err(_) => None,
-    };
-    let Some(reply) = reply else {
+    // A hook that panics must not look like an answer.
+    let Ok(Some(reply)) = tokio::spawn(carry_out(call)).await else {
         connection.cut();
         return Response::default();
     };
@@ -139,13 +135,12 @@ async fn carry_out(mut call: Call) -> Option<Reply> {
     let answered = !lost
         && before != Verdict::NoReply
         && matches!(after, Verdict::Continue | Verdict::Answer(_));
-    if let (false, Some(entry)) = (answered, logged) {
-        if let Some(entry) = lock(&world.log)
-            .get_mut(entry)
+    if let (false, Some(at)) = (answered, logged)
+        && let Some(entry) = lock(&world.log)
+            .get_mut(at)
             .filter(|entry| entry.number == number)
-        {
-            entry.replied = false;
-        }
+    {
+        entry.replied = false;
     }
     answered.then_some(reply)
 }
@@ -180,14 +175,9 @@ async fn hang(site: &Site, method: &str, path: &str) -> Option<()> {
         .is_some()
     {
         tokio::time::sleep(Duration::from_millis(20)).await;
-        if site
-            .faults
-            .find(|fault| matches!(fault, Fault::Hang { .. }).then_some(()))
-            .is_none()
-        {
-            // What hung is never answered, also when the site works again.
-            return None;
-        }
+        // What hung is never answered, also when the site works again.
+        site.faults
+            .find(|fault| matches!(fault, Fault::Hang { .. }).then_some(()))?;
         site.world()?;
     }
     Some(())

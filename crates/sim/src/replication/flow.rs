@@ -19,6 +19,8 @@ use crate::{
 
 /// How long listing takes before the tasks are there (seen: 0.1 to 0.3 s).
 const LISTING: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(250));
+/// How long an execution that is about to fail reads `Stopped`.
+const STOPPED_FLASH: Duration = Duration::from_millis(10);
 const NOTHING: &str = "no resources need to be replicated";
 
 /// Takes an execution to its tasks and starts those, or ends it without any.
@@ -34,7 +36,7 @@ pub(super) async fn run(site: Arc<Site>, id: i64, policy: Policy, event: Option<
     let planned = planned.and_then(|planned| queue_works(&site).map(|()| planned));
     let (source, destination, mut jobs) = match planned {
         Ok(planned) => planned,
-        Err(text) => return end(&site, id, Status::Failed, &text),
+        Err(text) => return end(&site, id, Status::Failed, &text).await,
     };
     if site
         .faults
@@ -43,7 +45,7 @@ pub(super) async fn run(site: Arc<Site>, id: i64, policy: Policy, event: Option<
         jobs.clear();
     }
     if jobs.is_empty() {
-        return end(&site, id, Status::Succeed, NOTHING);
+        return end(&site, id, Status::Succeed, NOTHING).await;
     }
     let now = site.now();
     let mut state = site.state();
@@ -243,15 +245,30 @@ fn queue_works(site: &Site) -> Result<(), String> {
     Ok(())
 }
 
-fn end(site: &Site, id: i64, status: Status, text: &str) {
-    let now = site.now();
-    if let Some(execution) = site
-        .state()
-        .executions
-        .get_mut(&id)
-        .filter(|execution| !execution.stopped)
-    {
-        execution.status_text = text.to_owned();
-        finish(execution, status, now);
+/// Ends an execution without tasks. A failing one first reads `Stopped` for a moment (seen on v2.9.5).
+async fn end(site: &Site, id: i64, status: Status, text: &str) {
+    let write = |status: Status, text: &str| {
+        let now = site.now();
+        let mut state = site.state();
+        if let Some(execution) = state
+            .executions
+            .get_mut(&id)
+            .filter(|execution| !execution.stopped)
+        {
+            execution.status_text = text.to_owned();
+            finish(execution, status, now);
+        }
+    };
+    if status == Status::Failed {
+        write(Status::Stopped, "");
+        let flash = site.faults.find(|fault| match fault {
+            Fault::StoppedFlash { delay_ms } => Some(Duration::from_millis(*delay_ms)),
+            _ => None,
+        });
+        match flash {
+            Some(real) => tokio::time::sleep(real).await,
+            None => site.sleep(STOPPED_FLASH).await,
+        }
     }
+    write(status, text);
 }

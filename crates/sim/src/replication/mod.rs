@@ -111,10 +111,10 @@ pub(crate) async fn run_timers(site: Arc<Site>) {
         if !site.component_down("database") {
             refresh(&mut site.state());
         }
-        if elapsed.as_secs() % ENDPOINT_REFRESH.as_secs() == 0 {
+        if elapsed.as_secs().is_multiple_of(ENDPOINT_REFRESH.as_secs()) {
             refresh_endpoints(&site);
         }
-        if elapsed.as_secs() % SWEEP.as_secs() == 0 {
+        if elapsed.as_secs().is_multiple_of(SWEEP.as_secs()) {
             sweep(&mut site.state());
         }
     }

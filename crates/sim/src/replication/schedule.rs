@@ -6,8 +6,9 @@ use jiff::Timestamp;
 
 use crate::{cron::Cron, faults::Fault, site::Site};
 
-/// How often the schedules are looked at, in simulated time.
+/// How often the schedules are looked at, in simulated time, and at most in real time.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(5);
 /// A firing that read-only refused comes this long after the flag was lifted (seen: 1 to 6 s).
 const LATE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(6));
 
@@ -24,7 +25,10 @@ struct Planned {
 pub(super) async fn run(site: Arc<Site>) {
     let mut planned: HashMap<i64, Planned> = HashMap::new();
     loop {
-        site.sleep(LOOK_EVERY).await;
+        let Some(pause) = site.world().map(|world| world.clock.real(LOOK_EVERY)) else {
+            return;
+        };
+        tokio::time::sleep(pause.max(LOOK_AT_MOST_EVERY)).await;
         let Some(now) = site.world().map(|world| world.clock.schedule_now()) else {
             return;
         };

@@ -163,12 +163,11 @@ impl Work {
             .tasks
             .get(&self.task)
             .is_some_and(|task| task.ended.is_some());
-        if self.report(Status::InProgress) && retried {
-            if let Some(task) = self.site.state().tasks.get_mut(&self.task) {
+        let reported = self.report(Status::InProgress);
+        if let Some(task) = self.site.state().tasks.get_mut(&self.task) {
+            if reported && retried {
                 task.started = now;
             }
-        }
-        if let Some(task) = self.site.state().tasks.get_mut(&self.task) {
             task.log.clear();
         }
     }

@@ -1,5 +1,7 @@
 //! Credentials and errors, as recorded in `errors-auth`.
 
+use runbook_sim::{Realm, SandboxOptions};
+
 use crate::stage::{Stage, Tolerate, client, recording};
 
 #[tokio::test]
@@ -89,5 +91,33 @@ async fn a_token_allows_what_its_holder_may_do() {
             .get(&manifest)
             .bearer_auth(token["token"].as_str().expect("a token"));
         assert_eq!(pulled.send().await.expect("an answer").status(), status);
+    }
+}
+
+#[tokio::test]
+async fn the_realm_can_follow_the_host() {
+    for (realm, wanted) in [
+        (Realm::ExternalUrl, None),
+        (Realm::FollowsHost, Some("harbor.sandbox.test:80")),
+    ] {
+        let stage = Stage::with(SandboxOptions {
+            realm,
+            ..SandboxOptions::default()
+        })
+        .await;
+        let harbor = stage.harbor("dr");
+        let request = client()
+            .get(format!("{}/v2/", harbor.url()))
+            .header("host", "harbor.sandbox.test:80");
+        let answer = request.send().await.expect("an answer");
+        let challenge = answer.headers()["www-authenticate"]
+            .to_str()
+            .expect("text")
+            .to_owned();
+        let host = wanted.map_or_else(|| harbor.address().to_string(), str::to_owned);
+        assert_eq!(
+            challenge,
+            format!("Bearer realm=\"http://{host}/service/token\",service=\"harbor-registry\"")
+        );
     }
 }

@@ -6,6 +6,7 @@
 
 mod auth;
 mod behaviour;
+mod client;
 mod endpoints;
 mod executions;
 mod health;
