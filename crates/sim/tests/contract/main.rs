@@ -13,5 +13,6 @@ mod health;
 mod policies;
 mod read_only;
 mod robots;
+mod shape;
 mod stage;
 mod verification;
