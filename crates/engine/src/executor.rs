@@ -260,7 +260,7 @@ impl<W: World> Driver<'_, W> {
             Ok(Done::Done { output, changes }) => vec![Event::Succeeded { step, output, changes, probed: false }],
             Ok(Done::Ask { about, question, output }) => vec![self.asked(i, about, question, output)],
             Ok(Done::Owe { items, reason }) => vec![Event::Owed { step, items, reason }],
-            Ok(Done::Back { reason }) => self.back(i, reason),
+            Ok(Done::Back { reason, output }) => self.back(i, reason, output),
             Err(error) => {
                 let error = match error.into_lost() {
                     Ok(lost) => return Err(lost),
@@ -274,14 +274,14 @@ impl<W: World> Driver<'_, W> {
         })
     }
 
-    fn back(&self, i: usize, reason: String) -> Vec<Event> {
+    fn back(&self, i: usize, reason: String, output: Value) -> Vec<Event> {
         let planned = &self.plan().steps[i];
         let target = planned.back_to.as_deref().and_then(|to| self.plan().position(to)).filter(|to| *to < i);
         match target {
             Some(to) if self.log.look(|run| run.steps[i].generation) + 1 < planned.retry.attempts => {
                 vec![Event::WentBack { step: self.id(i), to: self.id(to), reason }]
             }
-            _ => self.failed(i, &StepError::permanent(reason)),
+            _ => vec![self.asked(i, About::Gate, reason, output)],
         }
     }
 

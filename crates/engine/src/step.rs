@@ -145,10 +145,13 @@ pub enum Done {
         /// Why.
         reason: String,
     },
-    /// An earlier step, the one that the plan names under `back-to`, must be taken again.
+    /// An earlier step, the one that the plan names under `back-to`, must be taken again. After as many returns as the
+    /// step has attempts, or without such a step, a person is asked whether to accept what was found.
     Back {
         /// Why.
         reason: String,
+        /// Its output, if a person accepts it.
+        output: Value,
     },
 }
 

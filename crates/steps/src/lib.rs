@@ -1,1 +1,38 @@
-//! The step kinds: the only place where engine, harbor, dns and replication meet.
+//! The step kinds, one file each: the only place where engine, Harbor, DNS and replication meet.
+//!
+//! A new kind is a new file and one line in `kind.rs`.
+
+mod approval;
+pub mod bindings;
+mod check;
+mod dns_ttl;
+mod dns_upsert;
+mod dns_verify;
+mod exec;
+mod fault;
+mod harbor_compare;
+mod harbor_health;
+mod harbor_policy;
+mod harbor_read_only;
+mod harbor_robot;
+mod harbor_silence;
+mod harbor_sync;
+mod http;
+mod kind;
+mod look;
+mod notify;
+mod originals;
+mod record;
+mod registry_probe;
+pub mod runbooks;
+mod span;
+mod verdict;
+mod wait;
+mod world;
+
+pub use harbor_compare::compare_sites;
+pub use kind::{BuildError, Kind, build};
+pub use runbooks::builtin;
+pub use span::Span;
+pub use verdict::{Judged, Verdict, verdict};
+pub use world::{OpenError, Secrets, Sites, SitesReader, SitesWriter};
