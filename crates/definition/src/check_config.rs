@@ -339,9 +339,9 @@ impl Check<'_> {
             let literal = serde_json::to_value(&**provider).is_ok_and(|value| has_literal(&value));
             if literal {
                 let range = provider.range();
-                let range = range
-                    .as_ref()
-                    .and_then(|range| self.source.covered_in(range))
+                let extent = range.as_ref().map(|range| self.source.extent(range.start));
+                let range = extent
+                    .and_then(|extent| self.source.covered_in(&extent))
                     .or(range);
                 self.findings.push(self.at(
                     Code::LiteralSecret,
@@ -475,7 +475,7 @@ impl Check<'_> {
 
     fn positive(&mut self, what: &str, span: &Located<Span>) {
         if span.is_zero() {
-            let message = format!("{what} is longer than nothing");
+            let message = format!("{what} must be longer than nothing");
             self.add(
                 Code::NotPositive,
                 span.range(),
@@ -500,7 +500,12 @@ impl Check<'_> {
     }
 
     fn site_of_pair(&mut self, site: &Located<SiteRef>, pair: &DrPair) {
-        if self.known_site(site) && pair.other(site.as_str()).is_none() {
+        // A pair that is wrong itself is told as such, and not once more for each site that it does not hold.
+        let whole = pair.active != pair.standby
+            && [&pair.active, &pair.standby]
+                .iter()
+                .all(|site| self.sites.contains(&site.as_str()));
+        if self.known_site(site) && whole && pair.other(site.as_str()).is_none() {
             let message = format!("site `{site}` is not of the pair");
             let help = format!("sites of the pair: `{}`, `{}`", pair.active, pair.standby);
             self.add(Code::UnknownSite, site.range(), message, &help);

@@ -132,7 +132,7 @@ impl<K: Kind> Check<'_, K> {
         }
         for guard in &step.guards {
             let named = guard.step.clone().or_at(guard.range());
-            self.earlier(at, step, &named, "guard");
+            self.earlier(at, step, &named, "guards");
             if let Some(age) = guard.max_age.as_ref().filter(|age| age.is_zero()) {
                 let message = "a guard of no age can never hold";
                 self.add(
@@ -294,6 +294,7 @@ fn modes<K>(step: &Step<K>) -> String {
 /// Finds a word in a part of the file: a step kind says which roles it names, and not where they stand.
 fn word_in(source: &Source, range: Option<Range<usize>>, word: &str) -> Option<Range<usize>> {
     let range = range?;
+    let range = source.extent(range.start);
     let text = source.text().get(range.clone())?;
     let part_of_word = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
     let found = text.match_indices(word).find(|(at, _)| {

@@ -5,7 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use miette::{
-    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode,
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, NamedSource,
+    SourceCode, SourceSpan, SpanContents,
 };
 
 use crate::codes::Code;
@@ -63,6 +64,26 @@ impl Source {
             .cloned()
     }
 
+    /// Returns the extent of the map or list that begins at a place: of those the reader only tells the beginning.
+    pub(crate) fn extent(&self, start: usize) -> Range<usize> {
+        let text = self.text();
+        let Some(rest) = text.get(start..) else {
+            return start..start;
+        };
+        if rest.starts_with(['{', '[']) {
+            return start..(mask::flow_end(text, start) + 1).min(text.len());
+        }
+        let column = start - text[..start].rfind('\n').map_or(0, |at| at + 1);
+        let mut end = start;
+        for (i, line) in rest.split_inclusive('\n').enumerate() {
+            if i > 0 && !line.trim().is_empty() && mask::spaces(line) < column {
+                break;
+            }
+            end += line.len();
+        }
+        start..end
+    }
+
     /// Clears a message of what was covered and of characters that would steer a terminal.
     fn clear(&self, message: &str) -> String {
         let mut clear = message.to_owned();
@@ -86,6 +107,18 @@ impl Source {
             at
         };
         let start = floor(range.start);
+        // Of a map or list the reader only tells the first character: show all of it, or else its first word.
+        let range = match &text[start..] {
+            _ if range.len() > 1 => range,
+            rest if rest.starts_with(['{', '[']) => self.extent(start),
+            rest => {
+                start
+                    ..start
+                        + rest
+                            .find(|c: char| !c.is_alphanumeric() && !matches!(c, '-' | '_' | '.'))
+                            .unwrap_or(rest.len())
+            }
+        };
         let line = &text[start..];
         let line_end = start + line.find('\n').unwrap_or(line.len());
         let end = floor(range.end).clamp(start, line_end);
@@ -95,6 +128,35 @@ impl Source {
             .next()
             .map_or(0, char::len_utf8);
         start..end.max(start + first)
+    }
+}
+
+/// Shows the lines of a place, and none around them: the neighbours say nothing of what is wrong, and each line that
+/// is not shown cannot show what it should not.
+impl SourceCode for Source {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        lines_before: usize,
+        lines_after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        let text = self.text();
+        // Without lines around it the bare place is wanted, to tell its line and column.
+        let whole = if lines_before + lines_after == 0 {
+            *span
+        } else {
+            let start = text
+                .get(..span.offset())
+                .and_then(|before| before.rfind('\n'))
+                .map_or(0, |at| at + 1);
+            let end = span.offset().saturating_add(span.len());
+            let end = text
+                .get(end..)
+                .and_then(|after| after.find('\n'))
+                .map_or(text.len(), |at| end + at);
+            SourceSpan::from(start..end)
+        };
+        self.shown.read_span(&whole, 0, 0)
     }
 }
 
@@ -204,7 +266,7 @@ impl Diagnostic for Finding {
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        Some(&self.source.shown)
+        Some(&*self.source)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
@@ -213,18 +275,37 @@ impl Diagnostic for Finding {
     }
 }
 
-/// The finding as `render` shows it: the message without the place, which stands above the line already.
-struct Shown<'a>(&'a Finding);
+/// The finding as `render` shows it: the message without the place, which stands above the line already, and texts
+/// broken between words. The drawing library would break at hyphens, and so the names of keys.
+struct Shown<'a> {
+    finding: &'a Finding,
+    message: String,
+    help: Option<String>,
+}
+
+impl<'a> Shown<'a> {
+    fn new(finding: &'a Finding, width: usize) -> Self {
+        let help = finding
+            .help
+            .as_ref()
+            .map(|help| wrap(help, width.saturating_sub(8)));
+        Self {
+            finding,
+            message: wrap(&finding.message, width.saturating_sub(4)),
+            help,
+        }
+    }
+}
 
 impl fmt::Debug for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.finding.fmt(f)
     }
 }
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.message)
+        f.write_str(&self.message)
     }
 }
 
@@ -232,19 +313,21 @@ impl std::error::Error for Shown<'_> {}
 
 impl Diagnostic for Shown<'_> {
     fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        Diagnostic::code(self.0)
+        Diagnostic::code(self.finding)
     }
 
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        Diagnostic::help(self.0)
+        self.help
+            .as_ref()
+            .map(|help| Box::new(help) as Box<dyn fmt::Display>)
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.0.source_code()
+        self.finding.source_code()
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        self.0.labels()
+        self.finding.labels()
     }
 }
 
@@ -276,14 +359,18 @@ impl Diagnostics {
         let handler = GraphicalReportHandler::new_themed(theme)
             .with_links(false)
             .with_width(width)
-            .with_context_lines(0);
+            .with_context_lines(1)
+            .with_wrap_lines(false);
         let mut text = String::new();
         for finding in &self.findings {
             if !text.is_empty() {
                 text.push('\n');
             }
             let before = text.len();
-            if handler.render_report(&mut text, &Shown(finding)).is_err() {
+            if handler
+                .render_report(&mut text, &Shown::new(finding, width))
+                .is_err()
+            {
                 // The drawing failed half-way; the bare line says the same.
                 text.truncate(before);
                 text.push_str(&finding.to_string());
@@ -325,4 +412,28 @@ impl Diagnostic for Diagnostics {
                 .map(|finding| finding as &dyn Diagnostic),
         ))
     }
+}
+
+/// Breaks a text into lines of at most `width` characters, at blanks outside of backticks. A longer word stays whole.
+fn wrap(text: &str, width: usize) -> String {
+    let mut quoted = false;
+    let words = text.split(|c: char| {
+        quoted ^= c == '`';
+        c == ' ' && !quoted
+    });
+    let mut wrapped = String::with_capacity(text.len());
+    let mut column = 0;
+    for word in words {
+        let length = word.chars().count();
+        if column > 0 && column + 1 + length > width {
+            wrapped.push('\n');
+            column = 0;
+        } else if column > 0 {
+            wrapped.push(' ');
+            column += 1;
+        }
+        wrapped.push_str(word);
+        column += length;
+    }
+    wrapped
 }

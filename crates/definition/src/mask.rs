@@ -127,7 +127,7 @@ fn is_secret_key(name: &str) -> bool {
     SECRET_WORDS.iter().any(|word| name.contains(word))
         || SECRET_KEYS
             .iter()
-            .any(|key| strsim::damerau_levenshtein(&name, key) <= 2)
+            .any(|key| strsim::damerau_levenshtein(&name, key) <= (key.len() / 4).max(1))
 }
 
 fn is_secret_map(name: &str) -> bool {
@@ -150,6 +150,17 @@ fn value_ranges(text: &str, indent: usize, in_flow: bool, only_bare: bool) -> Ve
     match rest.chars().next() {
         None => Vec::new(),
         Some('*') => Vec::new(),
+        Some('\r' | '\n' | '#') if in_flow => {
+            // Within brackets the value may stand on any later line, however it is indented.
+            let Some(next) = after_blank_lines(text, line_end) else {
+                return Vec::new();
+            };
+            let found = value_ranges(&text[next..], indent, in_flow, only_bare);
+            found
+                .into_iter()
+                .map(|range| range.start + next..range.end + next)
+                .collect()
+        }
         Some('\r' | '\n' | '#') => {
             let block = indented(text, line_end, indent);
             let first = text[block.clone()]
@@ -163,7 +174,7 @@ fn value_ranges(text: &str, indent: usize, in_flow: bool, only_bare: bool) -> Ve
             if is_reference(first) || (only_bare && is_map) {
                 Vec::new()
             } else {
-                vec![block]
+                Vec::from([block])
             }
         }
         Some('|' | '>') => vec![indented(text, line_end, indent)],
@@ -200,11 +211,13 @@ fn value_ranges(text: &str, indent: usize, in_flow: bool, only_bare: bool) -> Ve
             } else {
                 line[..end].trim_end()
             };
-            let mut found = vec![at..at + closed.len()];
-            if !in_flow {
-                found.push(indented(text, line_end, indent));
+            let bare = at..at + closed.len();
+            // Deeper lines after a plain text continue it.
+            if in_flow {
+                Vec::from([bare])
+            } else {
+                Vec::from([bare, indented(text, line_end, indent)])
             }
-            found
         }
     }
 }
@@ -225,12 +238,28 @@ fn indented(text: &str, from: usize, indent: usize) -> Range<usize> {
     };
     let mut end = start;
     for line in text[start..].split_inclusive('\n') {
-        if !line.trim().is_empty() && spaces(line) <= indent {
+        // A list may stand as deep as its key.
+        let deeper = spaces(line) > indent
+            || (spaces(line) == indent && line.trim_start().starts_with("- "));
+        if !line.trim().is_empty() && !deeper {
             break;
         }
         end += line.len();
     }
     start..end
+}
+
+/// Returns where the first line after `from` that says something begins to say it.
+fn after_blank_lines(text: &str, from: usize) -> Option<usize> {
+    let mut at = from;
+    for line in text[from..].split_inclusive('\n') {
+        let said = line.trim_start();
+        if !said.is_empty() && !said.starts_with('#') {
+            return Some(at + line.len() - said.len());
+        }
+        at += line.len();
+    }
+    None
 }
 
 /// Returns how far the keys of a line are indented: `- ` counts as part of it.
@@ -242,7 +271,7 @@ fn indent_of(line: &str) -> usize {
     at
 }
 
-fn spaces(line: &str) -> usize {
+pub(crate) fn spaces(line: &str) -> usize {
     line.bytes()
         .take_while(|b| matches!(b, b' ' | b'\t'))
         .count()
@@ -268,7 +297,7 @@ fn quoted_end(text: &str, from: usize, quote: char) -> usize {
 }
 
 /// Returns where a map or list of one line ends that begins at `from`; the end of the text when it is not closed.
-fn flow_end(text: &str, from: usize) -> usize {
+pub(crate) fn flow_end(text: &str, from: usize) -> usize {
     let mut depth = 0usize;
     let mut at = from;
     while let Some(c) = text[at..].chars().next() {
@@ -407,6 +436,9 @@ mod tests {
             "password: !secret hunter-two\n",
             "password: &anchor hunter-two\n",
             "password: first\n  hunter-two\n",
+            "password:\n- hunter-two\n",
+            "- { name: k, secret:\n hunter-two }\n",
+            "- { name: k, secret: # here\n\n # or here\n \"hunter-two\" }\n",
             "password: hunter,hunter-two\n",
             "# password: hunter-two\n",
             "API_TOKEN: hunter-two",
@@ -446,6 +478,7 @@ mod tests {
             "steps:\n  - id: final-sync\n    back-to: fence\n",
             "url: https://harbor.example.com/a@b\n",
             "password: *shared\n",
+            "guards: [{ step: fence, broken: ask }]\n",
         ] {
             // An `@` in a path reads like a misplaced password; covering it is the safe side.
             if !text.contains("a@b") {

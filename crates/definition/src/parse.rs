@@ -140,15 +140,12 @@ fn finding(error: &Error, used: Option<Location>, source: &Arc<Source>) -> Findi
             "the file is larger or nested deeper than any configuration needs".to_owned(),
         ),
         Error::Message { msg, .. } => {
-            let is_secret = [
-                SecretRefError::Literal,
-                SecretRefError::Empty,
-                SecretRefError::BadName,
-            ]
-            .iter()
-            .any(|error| error.to_string() == *msg);
+            // The reader passes messages of values on as bare texts; these two mean that a secret may stand there.
+            let literal = [SecretRefError::Literal, SecretRefError::BadName]
+                .iter()
+                .any(|error| error.to_string() == *msg);
             make(
-                if is_secret {
+                if literal {
                     Code::LiteralSecret
                 } else {
                     Code::InvalidValue
@@ -167,10 +164,11 @@ fn finding(error: &Error, used: Option<Location>, source: &Arc<Source>) -> Findi
                 format!("expected a {one}, alone or as the one key of a map"),
             )
         }
-        Error::ExpectedMappingEndAfterEnumVariantValue { .. } => {
-            let (one, _) = noun_at(source, range.as_ref());
-            make(Code::InvalidValue, format!("only one {one} may stand here"))
-        }
+        Error::ExpectedMappingEndAfterEnumVariantValue { .. } => make(
+            Code::InvalidValue,
+            "a second key stands beside the one that says the kind".to_owned(),
+        )
+        .help("keep one of them: what belongs to a kind stands under its key"),
         Error::ExternalMessage { msg, .. } => make(Code::NotYaml, msg.clone()),
         other => make(
             Code::NotYaml,

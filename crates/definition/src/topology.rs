@@ -294,8 +294,7 @@ impl DrPair {
 impl<D> Endpoint<D> {
     /// Returns the provider that holds the record.
     pub fn provider(&self) -> &D {
-        &self
-            .dns
+        self.dns
             .first()
             .expect("a checked configuration has exactly one provider")
     }
