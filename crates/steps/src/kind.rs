@@ -1,6 +1,5 @@
 //! The closed catalogue of step kinds, as they stand under `do:`.
 
-use runbook_engine::executor::CHECK;
 use runbook_engine::plan::{InDoubt, Plan};
 use runbook_engine::step::Step;
 use schemars::JsonSchema;
@@ -125,9 +124,9 @@ pub fn build(plan: &Plan) -> Result<Vec<Box<dyn Step<Sites>>>, BuildError> {
     plan.steps
         .iter()
         .map(|planned| {
-            let kind: Kind = serde_json::from_value(planned.action.clone())
+            let tagged = serde_json::json!({ &planned.kind: planned.action });
+            let kind: Kind = serde_json::from_value(tagged)
                 .map_err(|source| BuildError::Action { step: planned.id.clone(), source })?;
-            debug_assert!(planned.kind != CHECK || matches!(kind, Kind::Check(_)));
             Ok(kind.step())
         })
         .collect()

@@ -1,0 +1,4 @@
+//! The step kinds against the sandbox.
+
+mod pair;
+mod procedures;
