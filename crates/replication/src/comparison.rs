@@ -55,10 +55,15 @@ impl Comparison {
 /// Compares what a source holds in scope with what a target holds. Inventories must be taken with that scope at the
 /// source; at the target everything, unless the scope keeps names.
 pub fn compare(source: &Inventory, target: &Inventory, scope: &Scope) -> Comparison {
-    let mut found = Comparison { compared: source.entries.len() as u64, ..Comparison::default() };
+    let mut found = Comparison {
+        compared: source.entries.len() as u64,
+        ..Comparison::default()
+    };
     let mut landed = std::collections::BTreeSet::new();
     for ((repository, reference), entry) in &source.entries {
-        let there = scope.destination(repository).map(|landing| (landing, reference.clone()));
+        let there = scope
+            .destination(repository)
+            .map(|landing| (landing, reference.clone()));
         let target_entry = there.as_ref().and_then(|key| target.entries.get(key));
         let item = |target: Option<&String>| Item {
             repository: repository.clone(),
@@ -69,7 +74,9 @@ pub fn compare(source: &Inventory, target: &Inventory, scope: &Scope) -> Compari
         };
         match target_entry {
             None => found.missing.push(item(None)),
-            Some(other) if other.digest != entry.digest => found.different.push(item(Some(&other.digest))),
+            Some(other) if other.digest != entry.digest => {
+                found.different.push(item(Some(&other.digest)))
+            }
             Some(_) => {}
         }
         landed.extend(there);
@@ -100,21 +107,42 @@ mod tests {
 
     fn inventory(entries: &[(&str, &str, &str)]) -> Inventory {
         let entries = entries.iter().map(|(repository, reference, digest)| {
-            let entry = Entry { digest: (*digest).to_owned(), pushed_at: None };
+            let entry = Entry {
+                digest: (*digest).to_owned(),
+                pushed_at: None,
+            };
             (((*repository).to_owned(), (*reference).to_owned()), entry)
         });
-        Inventory { site: "a".into(), taken_at: Timestamp::UNIX_EPOCH, entries: entries.collect::<BTreeMap<_, _>>() }
+        Inventory {
+            site: "a".into(),
+            taken_at: Timestamp::UNIX_EPOCH,
+            entries: entries.collect::<BTreeMap<_, _>>(),
+        }
     }
 
     #[test]
     fn each_reference_falls_into_one_class() {
         let source = inventory(&[("p/a", "v1", "1"), ("p/a", "v2", "2"), ("p/b", "v1", "3")]);
-        let target = inventory(&[("p/a", "v1", "1"), ("p/a", "v2", "9"), ("p/c", "old", "4"), ("p/c", "5", "5")]);
+        let target = inventory(&[
+            ("p/a", "v1", "1"),
+            ("p/a", "v2", "9"),
+            ("p/c", "old", "4"),
+            ("p/c", "5", "5"),
+        ]);
         let found = compare(&source, &target, &Scope::all());
-        let names = |items: &[Item]| items.iter().map(|i| format!("{}:{}", i.repository, i.reference)).collect::<Vec<_>>();
+        let names = |items: &[Item]| {
+            items
+                .iter()
+                .map(|i| format!("{}:{}", i.repository, i.reference))
+                .collect::<Vec<_>>()
+        };
         assert_eq!(names(&found.missing), ["p/b:v1"]);
         assert_eq!(names(&found.different), ["p/a:v2"]);
-        assert_eq!(names(&found.extra), ["p/c:old"], "an untagged leftover is not extra");
+        assert_eq!(
+            names(&found.extra),
+            ["p/c:old"],
+            "an untagged leftover is not extra"
+        );
         assert_eq!(found.compared, 3);
         assert!(!found.is_equal());
     }

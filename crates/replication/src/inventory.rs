@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use runbook_harbor::filter::{BadFilter, Filters, Kept};
-use runbook_harbor::{Artifact, ArtifactQuery, Error, Policy, Project, Reader, Repository, destination_repository};
+use runbook_harbor::{
+    Artifact, ArtifactQuery, Error, Policy, Project, Reader, Repository, destination_repository,
+};
 use serde::{Deserialize, Serialize};
 
 /// How many lists are asked for at once: Harbor's default database pool bears it.
@@ -42,7 +44,11 @@ pub struct Scope {
 impl Scope {
     /// Everything, under its own name.
     pub fn all() -> Scope {
-        Scope { filters: None, dest_namespace: String::new(), replace_count: -1 }
+        Scope {
+            filters: None,
+            dest_namespace: String::new(),
+            replace_count: -1,
+        }
     }
 
     /// What a policy copies. Fails for a filter that Harbor would fail at.
@@ -61,7 +67,9 @@ impl Scope {
 
     /// Tells whether a repository is copied.
     pub fn has(&self, repository: &str) -> bool {
-        self.filters.as_ref().is_none_or(|filters| filters.keeps_repository(repository))
+        self.filters
+            .as_ref()
+            .is_none_or(|filters| filters.keeps_repository(repository))
     }
 
     /// True if what lands has the name that it had.
@@ -85,7 +93,11 @@ pub async fn take(reader: &Reader, scope: &Scope, taken_at: Timestamp) -> Result
         .buffer_unordered(AT_ONCE)
         .try_concat()
         .await?;
-    Ok(Inventory { site: reader.site().to_owned(), taken_at, entries: entries.into_iter().collect() })
+    Ok(Inventory {
+        site: reader.site().to_owned(),
+        taken_at,
+        entries: entries.into_iter().collect(),
+    })
 }
 
 async fn repositories(reader: &Reader, project: Project) -> Result<Vec<Repository>, Error> {
@@ -101,11 +113,17 @@ async fn contents(
         with_label: scope.filters.as_ref().is_some_and(Filters::need_labels),
         with_accessory: true,
     };
-    let artifacts = reader.artifacts(repository.project(), repository.name_in_project(), &query).await?;
+    let artifacts = reader
+        .artifacts(repository.project(), repository.name_in_project(), &query)
+        .await?;
     Ok(entries(&repository.name, &artifacts, scope))
 }
 
-fn entries(repository: &str, artifacts: &[Artifact], scope: &Scope) -> Vec<((String, String), Entry)> {
+fn entries(
+    repository: &str,
+    artifacts: &[Artifact],
+    scope: &Scope,
+) -> Vec<((String, String), Entry)> {
     let mut all = Vec::new();
     for artifact in artifacts {
         let view = artifact.view();
@@ -115,14 +133,28 @@ fn entries(repository: &str, artifacts: &[Artifact], scope: &Scope) -> Vec<((Str
             None => Kept::Tags(view.tags.clone()),
         };
         let mut add = |reference: &str, digest: &str, pushed_at| {
-            all.push(((repository.to_owned(), reference.to_owned()), Entry { digest: digest.to_owned(), pushed_at }));
+            all.push((
+                (repository.to_owned(), reference.to_owned()),
+                Entry {
+                    digest: digest.to_owned(),
+                    pushed_at,
+                },
+            ));
         };
         match kept {
             Kept::Nothing => continue,
             Kept::Untagged => add(&artifact.digest, &artifact.digest, artifact.push_time),
             Kept::Tags(tags) => {
-                for tag in artifact.tags.iter().filter(|tag| tags.contains(&tag.name.as_str())) {
-                    add(&tag.name, &artifact.digest, tag.push_time.or(artifact.push_time));
+                for tag in artifact
+                    .tags
+                    .iter()
+                    .filter(|tag| tags.contains(&tag.name.as_str()))
+                {
+                    add(
+                        &tag.name,
+                        &artifact.digest,
+                        tag.push_time.or(artifact.push_time),
+                    );
                 }
             }
         }

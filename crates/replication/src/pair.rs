@@ -39,7 +39,11 @@ pub enum PairError {
 
 /// Finds the policy on `here` that pulls from the Harbor at `from`. `manual` tells whether it must be one that only a
 /// person starts.
-pub async fn find_pull(here: &Reader, from: &Reader, manual: Option<bool>) -> Result<Found, PairError> {
+pub async fn find_pull(
+    here: &Reader,
+    from: &Reader,
+    manual: Option<bool>,
+) -> Result<Found, PairError> {
     find(here, from, true, manual).await
 }
 
@@ -48,19 +52,39 @@ pub async fn find_push(here: &Reader, to: &Reader) -> Result<Found, PairError> {
     find(here, to, false, None).await
 }
 
-async fn find(here: &Reader, there: &Reader, pull: bool, manual: Option<bool>) -> Result<Found, PairError> {
+async fn find(
+    here: &Reader,
+    there: &Reader,
+    pull: bool,
+    manual: Option<bool>,
+) -> Result<Found, PairError> {
     use runbook_harbor::Trigger;
     let fits = |policy: &Policy| {
         policy.is_pull() == pull
-            && policy.remote().is_some_and(|remote| same_address(&remote.url, there.url().as_str()))
+            && policy
+                .remote()
+                .is_some_and(|remote| same_address(&remote.url, there.url().as_str()))
             && manual.is_none_or(|manual| matches!(policy.trigger, Trigger::Manual) == manual)
     };
-    let mut names: Vec<String> = here.policies().await?.into_iter().filter(fits).map(|policy| policy.name).collect();
+    let mut names: Vec<String> = here
+        .policies()
+        .await?
+        .into_iter()
+        .filter(fits)
+        .map(|policy| policy.name)
+        .collect();
     let at = here.site().to_owned();
-    let way = if pull { format!("from `{}`", there.site()) } else { format!("to `{}`", there.site()) };
+    let way = if pull {
+        format!("from `{}`", there.site())
+    } else {
+        format!("to `{}`", there.site())
+    };
     match names.len() {
         0 => Err(PairError::None { at, way }),
-        1 => Ok(Found { site: at, name: names.remove(0) }),
+        1 => Ok(Found {
+            site: at,
+            name: names.remove(0),
+        }),
         _ => Err(PairError::Several { at, way, names }),
     }
 }

@@ -41,7 +41,10 @@ pub struct StoreError {
 impl InventoryStore {
     /// Opens the file, making it if it is missing.
     pub async fn open(path: &Path) -> Result<InventoryStore, StoreError> {
-        let wrap = |source| StoreError { path: path.to_owned(), source };
+        let wrap = |source| StoreError {
+            path: path.to_owned(),
+            source,
+        };
         let mut db = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -53,7 +56,10 @@ impl InventoryStore {
             .await
             .map_err(wrap)?;
         sqlx::raw_sql(TABLES).execute(&mut db).await.map_err(wrap)?;
-        Ok(InventoryStore { path: path.to_owned(), db: Mutex::new(db) })
+        Ok(InventoryStore {
+            path: path.to_owned(),
+            db: Mutex::new(db),
+        })
     }
 
     /// Keeps an inventory, and drops the oldest of its site.
@@ -63,7 +69,12 @@ impl InventoryStore {
             .entries
             .iter()
             .map(|((repository, reference), entry)| {
-                (repository, reference, &entry.digest, entry.pushed_at.map(Timestamp::as_millisecond))
+                (
+                    repository,
+                    reference,
+                    &entry.digest,
+                    entry.pushed_at.map(Timestamp::as_millisecond),
+                )
             })
             .collect();
         let rows = serde_json::to_string(&rows).expect("text and numbers are JSON");
@@ -107,7 +118,12 @@ impl InventoryStore {
         self.newest(site, at, at).await
     }
 
-    async fn newest(&self, site: &str, from: Timestamp, to: Timestamp) -> Result<Option<Inventory>, StoreError> {
+    async fn newest(
+        &self,
+        site: &str,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Option<Inventory>, StoreError> {
         let wrap = |source| self.wrap(source);
         let mut db = self.db.lock().await;
         let found = sqlx::query(
@@ -120,25 +136,44 @@ impl InventoryStore {
         .fetch_all(&mut *db)
         .await
         .map_err(wrap)?;
-        let Some(row) = found.first() else { return Ok(None) };
-        let rows = sqlx::query("SELECT repository, reference, digest, pushed_at FROM entry WHERE inventory = ?1")
-            .bind(row.get::<i64, _>("id"))
-            .fetch_all(&mut *db)
-            .await
-            .map_err(wrap)?;
+        let Some(row) = found.first() else {
+            return Ok(None);
+        };
+        let rows = sqlx::query(
+            "SELECT repository, reference, digest, pushed_at FROM entry WHERE inventory = ?1",
+        )
+        .bind(row.get::<i64, _>("id"))
+        .fetch_all(&mut *db)
+        .await
+        .map_err(wrap)?;
         let entries = rows.iter().map(|row| {
-            let pushed_at = row.get::<Option<i64>, _>("pushed_at").and_then(|ms| Timestamp::from_millisecond(ms).ok());
-            ((row.get("repository"), row.get("reference")), Entry { digest: row.get("digest"), pushed_at })
+            let pushed_at = row
+                .get::<Option<i64>, _>("pushed_at")
+                .and_then(|ms| Timestamp::from_millisecond(ms).ok());
+            (
+                (row.get("repository"), row.get("reference")),
+                Entry {
+                    digest: row.get("digest"),
+                    pushed_at,
+                },
+            )
         });
         Ok(Some(Inventory {
             site: site.to_owned(),
-            taken_at: Timestamp::from_millisecond(row.get("taken_at")).unwrap_or(Timestamp::UNIX_EPOCH),
+            taken_at: Timestamp::from_millisecond(row.get("taken_at"))
+                .unwrap_or(Timestamp::UNIX_EPOCH),
             entries: entries.collect(),
         }))
     }
 
     /// Tells whether a site was ever seen to hold this digest under this reference.
-    pub async fn ever_had(&self, site: &str, repository: &str, reference: &str, digest: &str) -> Result<bool, StoreError> {
+    pub async fn ever_had(
+        &self,
+        site: &str,
+        repository: &str,
+        reference: &str,
+        digest: &str,
+    ) -> Result<bool, StoreError> {
         let rows = sqlx::query(
             "SELECT 1 FROM entry e JOIN inventory i ON i.id = e.inventory
              WHERE i.site = ?1 AND e.repository = ?2 AND e.reference = ?3 AND e.digest = ?4 LIMIT 1",
@@ -154,7 +189,10 @@ impl InventoryStore {
     }
 
     fn wrap(&self, source: sqlx::Error) -> StoreError {
-        StoreError { path: self.path.clone(), source }
+        StoreError {
+            path: self.path.clone(),
+            source,
+        }
     }
 }
 
@@ -165,13 +203,22 @@ mod tests {
     #[tokio::test]
     async fn the_last_inventory_comes_back_and_old_ones_go() {
         let folder = tempfile::tempdir().unwrap();
-        let store = InventoryStore::open(&folder.path().join("inventory.db")).await.unwrap();
+        let store = InventoryStore::open(&folder.path().join("inventory.db"))
+            .await
+            .unwrap();
         assert_eq!(store.last("a").await.unwrap(), None);
         for n in 0..12i64 {
             let at = Timestamp::from_second(n).unwrap();
-            let entry = Entry { digest: format!("sha256:{n}"), pushed_at: Some(at) };
+            let entry = Entry {
+                digest: format!("sha256:{n}"),
+                pushed_at: Some(at),
+            };
             let entries = [(("p/a".to_owned(), "v1".to_owned()), entry)].into();
-            let inventory = Inventory { site: "a".into(), taken_at: at, entries };
+            let inventory = Inventory {
+                site: "a".into(),
+                taken_at: at,
+                entries,
+            };
             store.keep(&inventory).await.unwrap();
             assert_eq!(store.last("a").await.unwrap(), Some(inventory));
         }

@@ -28,7 +28,11 @@ impl Step<Sites> for Approval {
     async fn probe(&self, cx: &ReadContext<'_, Sites>) -> Result<Probe, StepError> {
         // It holds once it was given; going back asks again.
         let given = cx.run.steps[cx.position].state == runbook_engine::state::StepState::Succeeded;
-        Ok(if given { Probe::Done(Value::Null) } else { Probe::NotDone(Vec::new()) })
+        Ok(if given {
+            Probe::Done(Value::Null)
+        } else {
+            Probe::NotDone(Vec::new())
+        })
     }
 
     async fn run(&self, cx: &WriteContext<'_, Sites>) -> Result<Done, StepError> {
@@ -36,21 +40,41 @@ impl Step<Sites> for Approval {
         let plan = read.plan;
         let mut lines = Vec::new();
         lines.extend(self.text.clone());
-        let moves = if plan.from == plan.to { format!("on `{}`", plan.to) } else { format!("from `{}` to `{}`", plan.from, plan.to) };
-        lines.push(format!("{} {} {moves}, topology `{}`", plan.mode, plan.runbook, plan.topology));
+        let moves = if plan.from == plan.to {
+            format!("on `{}`", plan.to)
+        } else {
+            format!("from `{}` to `{}`", plan.from, plan.to)
+        };
+        lines.push(format!(
+            "{} {} {moves}, topology `{}`",
+            plan.mode, plan.runbook, plan.topology
+        ));
         for record in &read.run.steps {
             if let Some(verdict) = record.output.get("verdict").and_then(Value::as_str) {
-                lines.push(format!("verdict on `{}`: {verdict}", record.output["site"].as_str().unwrap_or_default()));
+                lines.push(format!(
+                    "verdict on `{}`: {verdict}",
+                    record.output["site"].as_str().unwrap_or_default()
+                ));
             }
             for finding in record.output["findings"].as_array().into_iter().flatten() {
                 if finding["level"] == "warn" {
-                    lines.push(format!("WARN {}: {}", finding["object"].as_str().unwrap_or_default(), finding["text"].as_str().unwrap_or_default()));
+                    lines.push(format!(
+                        "WARN {}: {}",
+                        finding["object"].as_str().unwrap_or_default(),
+                        finding["text"].as_str().unwrap_or_default()
+                    ));
                 }
             }
         }
         if plan.mode == Mode::Unplanned {
-            lines.push("unplanned: what the active took after its last inventory may be lost".into());
+            lines.push(
+                "unplanned: what the active took after its last inventory may be lost".into(),
+            );
         }
-        Ok(Done::Ask { about: About::Approval, question: lines.join("\n"), output: Value::Null })
+        Ok(Done::Ask {
+            about: About::Approval,
+            question: lines.join("\n"),
+            output: Value::Null,
+        })
     }
 }

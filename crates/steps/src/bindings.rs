@@ -196,15 +196,34 @@ impl Bindings {
 
     /// Returns the site at the other end.
     pub fn other<'a>(&'a self, site: &str) -> &'a str {
-        if site == self.active { &self.standby } else { &self.active }
+        if site == self.active {
+            &self.standby
+        } else {
+            &self.active
+        }
     }
 
     /// Returns all references to secrets that a run needs, each with what it is for.
     pub fn secret_references(&self) -> Vec<(String, String)> {
-        let mut all: Vec<(String, String)> =
-            self.sites.iter().map(|(name, site)| (format!("password of site `{name}`"), site.password.clone())).collect();
-        all.extend(self.endpoint.dns.secret_references().into_iter().map(|it| ("the DNS provider".into(), it.to_owned())));
-        all.extend(self.endpoint.probe.password.iter().map(|it| ("the client probe".into(), it.clone())));
+        let mut all: Vec<(String, String)> = self
+            .sites
+            .iter()
+            .map(|(name, site)| (format!("password of site `{name}`"), site.password.clone()))
+            .collect();
+        all.extend(
+            self.endpoint
+                .dns
+                .secret_references()
+                .into_iter()
+                .map(|it| ("the DNS provider".into(), it.to_owned())),
+        );
+        all.extend(
+            self.endpoint
+                .probe
+                .password
+                .iter()
+                .map(|it| ("the client probe".into(), it.clone())),
+        );
         for (name, channel) in &self.notify {
             if let Channel::Webhook { url } = channel
                 && !url.starts_with("http")

@@ -46,10 +46,15 @@ impl Step<Sites> for DnsTtl {
             DnsTtl::Lower => {
                 let bindings = &cx.world.bindings;
                 let found = read(cx.world.dns.as_ref(), bindings).await?;
-                let Some(set) = found.set(bindings.endpoint.dns.record_type()) else { return Ok(Vec::new()) };
+                let Some(set) = found.set(bindings.endpoint.dns.record_type()) else {
+                    return Ok(Vec::new());
+                };
                 let words = record::words(bindings);
                 Ok(vec![if set.ttl > bindings.endpoint.lowered_ttl {
-                    Finding::ok(words, format!("TTL {} s: that long is waited after lowering it", set.ttl))
+                    Finding::ok(
+                        words,
+                        format!("TTL {} s: that long is waited after lowering it", set.ttl),
+                    )
                 } else {
                     Finding::ok(words, format!("TTL {} s: low already", set.ttl))
                 }])
@@ -61,7 +66,10 @@ impl Step<Sites> for DnsTtl {
         let bindings = &cx.world.bindings;
         let found = read(cx.world.dns.as_ref(), bindings).await?;
         let Some(set) = found.set(bindings.endpoint.dns.record_type()).cloned() else {
-            return Err(fault::wrong(format!("{} does not exist", record::words(bindings))));
+            return Err(fault::wrong(format!(
+                "{} does not exist",
+                record::words(bindings)
+            )));
         };
         let seen = cx.seen(&record::words(bindings), "ttl", set.ttl.to_string());
         let wanted = match self {
@@ -73,13 +81,22 @@ impl Step<Sites> for DnsTtl {
             },
         };
         if seen != wanted.to_string() {
-            return Ok(Probe::NotDone(vec![change(record::words(bindings), "ttl", seen, wanted)]));
+            return Ok(Probe::NotDone(vec![change(
+                record::words(bindings),
+                "ttl",
+                seen,
+                wanted,
+            )]));
         }
         let waited = *self == DnsTtl::Restore
             || cx.rehearses()
             || original_ttl(cx).is_some_and(|ttl| ttl <= wanted)
             || wait_until(cx).is_some_and(|until| until <= cx.clock.now());
-        Ok(if waited { Probe::Done(Value::Null) } else { Probe::NotDone(Vec::new()) })
+        Ok(if waited {
+            Probe::Done(Value::Null)
+        } else {
+            Probe::NotDone(Vec::new())
+        })
     }
 
     async fn run(&self, cx: &WriteContext<'_, Sites>) -> Result<Done, StepError> {
@@ -87,7 +104,10 @@ impl Step<Sites> for DnsTtl {
         let found = read(cx.world.dns.as_ref(), &bindings).await?;
         let kind = bindings.endpoint.dns.record_type();
         let Some(set) = found.set(kind).cloned() else {
-            return Err(fault::wrong(format!("{} does not exist", record::words(&bindings))));
+            return Err(fault::wrong(format!(
+                "{} does not exist",
+                record::words(&bindings)
+            )));
         };
         let read = cx.read();
         let old = original_ttl(&read).unwrap_or(set.ttl);
@@ -111,7 +131,9 @@ impl Step<Sites> for DnsTtl {
 
     async fn undo(&self, cx: &WriteContext<'_, Sites>) -> Result<Vec<Change>, StepError> {
         let bindings = cx.world.bindings.clone();
-        let (DnsTtl::Lower, Some(old)) = (self, original_ttl(&cx.read())) else { return Ok(Vec::new()) };
+        let (DnsTtl::Lower, Some(old)) = (self, original_ttl(&cx.read())) else {
+            return Ok(Vec::new());
+        };
         let found = read(cx.world.dns.as_ref(), &bindings).await?;
         match found.set(bindings.endpoint.dns.record_type()).cloned() {
             Some(set) if set.ttl != old => set_ttl(cx, &found, &set, old).await,
@@ -121,14 +143,21 @@ impl Step<Sites> for DnsTtl {
 }
 
 impl DnsTtl {
-    async fn wait_out(&self, cx: &WriteContext<'_, Sites>, old: u32, wanted: u32) -> Result<(), StepError> {
+    async fn wait_out(
+        &self,
+        cx: &WriteContext<'_, Sites>,
+        old: u32,
+        wanted: u32,
+    ) -> Result<(), StepError> {
         let bindings = &cx.world.bindings;
         if wait_until(&cx.read()).is_none() {
             let servers = record::servers(bindings, cx.world.dns.as_ref()).await?;
             loop {
                 match record::ask(bindings, &servers).await? {
                     Said::All(Some(set)) if set.ttl == wanted => break,
-                    said => cx.tell(&format!("waiting for every authoritative server to show TTL {wanted} s ({said:?})")),
+                    said => cx.tell(&format!(
+                        "waiting for every authoritative server to show TTL {wanted} s ({said:?})"
+                    )),
                 }
                 cx.sleep(POLL).await?;
             }
@@ -142,14 +171,24 @@ impl DnsTtl {
     }
 }
 
-async fn read(dns: &dyn runbook_dns::Reader, bindings: &crate::bindings::Bindings) -> Result<Found, StepError> {
+async fn read(
+    dns: &dyn runbook_dns::Reader,
+    bindings: &crate::bindings::Bindings,
+) -> Result<Found, StepError> {
     dns.read(&record::name(bindings)?).await.map_err(fault::dns)
 }
 
-async fn set_ttl(cx: &WriteContext<'_, Sites>, found: &Found, set: &RecordSet, ttl: u32) -> Result<Vec<Change>, StepError> {
+async fn set_ttl(
+    cx: &WriteContext<'_, Sites>,
+    found: &Found,
+    set: &RecordSet,
+    ttl: u32,
+) -> Result<Vec<Change>, StepError> {
     let bindings = &cx.world.bindings;
     let desired = RecordSet { ttl, ..set.clone() };
-    let serves = dns_upsert::serving(bindings, set).unwrap_or(&bindings.active).to_owned();
+    let serves = dns_upsert::serving(bindings, set)
+        .unwrap_or(&bindings.active)
+        .to_owned();
     let request = record::change(bindings, found, desired, &serves)?;
     dns_upsert::apply(cx, &request).await?;
     Ok(vec![change(record::words(bindings), "ttl", set.ttl, ttl)])
@@ -158,9 +197,12 @@ async fn set_ttl(cx: &WriteContext<'_, Sites>, found: &Found, set: &RecordSet, t
 /// Returns the TTL before this run.
 pub(crate) fn original_ttl(cx: &ReadContext<'_, Sites>) -> Option<u32> {
     let found: Found = serde_json::from_value(cx.original(DNS, "record")?.clone()).ok()?;
-    found.set(cx.world.bindings.endpoint.dns.record_type()).map(|set| set.ttl)
+    found
+        .set(cx.world.bindings.endpoint.dns.record_type())
+        .map(|set| set.ttl)
 }
 
 fn wait_until(cx: &ReadContext<'_, Sites>) -> Option<Timestamp> {
-    cx.checkpoint("wait-until").and_then(|at| serde_json::from_value(at.clone()).ok())
+    cx.checkpoint("wait-until")
+        .and_then(|at| serde_json::from_value(at.clone()).ok())
 }

@@ -53,22 +53,38 @@ impl Step<Sites> for DnsUpsert {
     async fn check(&self, cx: &ReadContext<'_, Sites>) -> Result<Vec<Finding>, StepError> {
         let bindings = &cx.world.bindings;
         let words = record::words(bindings);
-        let found = cx.world.dns.read(&record::name(bindings)?).await.map_err(fault::dns)?;
+        let found = cx
+            .world
+            .dns
+            .read(&record::name(bindings)?)
+            .await
+            .map_err(fault::dns)?;
         let (from, to) = self.sets(bindings, 0)?;
         let Some(there) = found.set(to.kind) else {
-            return Ok(vec![Finding::fail(words, "does not exist; make it, pointing to the active site")]);
+            return Ok(vec![Finding::fail(
+                words,
+                "does not exist; make it, pointing to the active site",
+            )]);
         };
         if !there.same_values(&from) {
             return Ok(vec![Finding::fail(
                 words,
                 format!(
                     "points to `{}`, not to `{}` of site `{}`: the roles in the state file and in DNS differ",
-                    record::shown(there), record::shown(&from), self.from(bindings)
+                    record::shown(there),
+                    record::shown(&from),
+                    self.from(bindings)
                 ),
             )]);
         }
-        let mut findings = vec![Finding::ok(&words, format!("points to `{}`", record::shown(there)))];
-        let desired = RecordSet { ttl: there.ttl, ..to };
+        let mut findings = vec![Finding::ok(
+            &words,
+            format!("points to `{}`", record::shown(there)),
+        )];
+        let desired = RecordSet {
+            ttl: there.ttl,
+            ..to
+        };
         let request = match record::change(bindings, &found, desired, self.to(bindings)) {
             Ok(request) => request,
             Err(error) => return Ok(vec![Finding::fail(words, error.to_string())]),
@@ -92,10 +108,17 @@ impl Step<Sites> for DnsUpsert {
             let servers = record::servers(bindings, cx.world.dns.as_ref()).await?;
             let said = record::ask(bindings, &servers).await?;
             match &said {
-                Said::All(Some(set)) if set.same_values(&to) => return Ok(Probe::Done(self.output(cx, set.ttl))),
+                Said::All(Some(set)) if set.same_values(&to) => {
+                    return Ok(Probe::Done(self.output(cx, set.ttl)));
+                }
                 Said::All(Some(set)) if set.same_values(&from) => {
                     let now = record::shown(set);
-                    return Ok(Probe::NotDone(vec![change(record::words(bindings), "value", now, record::shown(&to))]));
+                    return Ok(Probe::NotDone(vec![change(
+                        record::words(bindings),
+                        "value",
+                        now,
+                        record::shown(&to),
+                    )]));
                 }
                 Said::All(Some(set)) => {
                     return Ok(Probe::Unknown(format!(
@@ -104,9 +127,16 @@ impl Step<Sites> for DnsUpsert {
                         record::shown(set)
                     )));
                 }
-                Said::All(None) => return Ok(Probe::Unknown(format!("{} does not exist any more", record::words(bindings)))),
+                Said::All(None) => {
+                    return Ok(Probe::Unknown(format!(
+                        "{} does not exist any more",
+                        record::words(bindings)
+                    )));
+                }
                 // A secondary may lag: what the provider itself holds decides which way it will go.
-                Said::Mixed(words) if waited >= AGREE_WITHIN => return self.by_provider(cx, &from, &to, words).await,
+                Said::Mixed(words) if waited >= AGREE_WITHIN => {
+                    return self.by_provider(cx, &from, &to, words).await;
+                }
                 Said::Mixed(_) => {}
             }
             cx.clock.sleep(AGREE_WITHIN / 10).await;
@@ -117,11 +147,19 @@ impl Step<Sites> for DnsUpsert {
     async fn run(&self, cx: &WriteContext<'_, Sites>) -> Result<Done, StepError> {
         let bindings = cx.world.bindings.clone();
         let (from, to) = self.sets(&bindings, 0)?;
-        let found = cx.world.dns.read(&record::name(&bindings)?).await.map_err(fault::dns)?;
+        let found = cx
+            .world
+            .dns
+            .read(&record::name(&bindings)?)
+            .await
+            .map_err(fault::dns)?;
         let there = found.set(to.kind).cloned();
         let there = match there {
             Some(set) if set.same_values(&to) => {
-                return Ok(Done::Done { output: self.output(&cx.read(), set.ttl), changes: Vec::new() });
+                return Ok(Done::Done {
+                    output: self.output(&cx.read(), set.ttl),
+                    changes: Vec::new(),
+                });
             }
             Some(set) if set.same_values(&from) => set,
             Some(set) => {
@@ -132,14 +170,30 @@ impl Step<Sites> for DnsUpsert {
                     record::shown(&from)
                 )));
             }
-            None => return Err(fault::wrong(format!("{} does not exist any more; nothing was changed", record::words(&bindings)))),
+            None => {
+                return Err(fault::wrong(format!(
+                    "{} does not exist any more; nothing was changed",
+                    record::words(&bindings)
+                )));
+            }
         };
-        let desired = RecordSet { ttl: there.ttl, ..to.clone() };
+        let desired = RecordSet {
+            ttl: there.ttl,
+            ..to.clone()
+        };
         let request = record::change(&bindings, &found, desired, self.to(&bindings))?;
         apply(cx, &request).await?;
         put_back_if_vanished(cx, &there).await?;
-        let changes = vec![change(record::words(&bindings), "value", record::shown(&there), record::shown(&to))];
-        Ok(Done::Done { output: self.output(&cx.read(), there.ttl), changes })
+        let changes = vec![change(
+            record::words(&bindings),
+            "value",
+            record::shown(&there),
+            record::shown(&to),
+        )];
+        Ok(Done::Done {
+            output: self.output(&cx.read(), there.ttl),
+            changes,
+        })
     }
 
     /// Changes the marker, which the request in doubt has in its prerequisite, and then looks whether the name ever
@@ -149,20 +203,45 @@ impl Step<Sites> for DnsUpsert {
         let (from, _) = self.sets(&bindings, 0)?;
         let name = record::name(&bindings)?;
         let found = cx.world.dns.read(&name).await.map_err(fault::dns)?;
-        if !found.set(from.kind).is_some_and(|set| set.same_values(&from)) {
-            return Err(fault::wrong(format!("{} does not point to `{}` any more", record::words(&bindings), record::shown(&from))));
+        if !found
+            .set(from.kind)
+            .is_some_and(|set| set.same_values(&from))
+        {
+            return Err(fault::wrong(format!(
+                "{} does not point to `{}` any more",
+                record::words(&bindings),
+                record::shown(&from)
+            )));
         }
-        let text = format!("{} withdrawn={}", record::marker_text(&bindings, self.from(&bindings)), cx.token());
+        let text = format!(
+            "{} withdrawn={}",
+            record::marker_text(&bindings, self.from(&bindings)),
+            cx.token()
+        );
         if found.marker_text().as_deref() != Some(&text) {
             let marker = Some(record::marker(&bindings, &found, text)?);
             // Guarded by the old value too: if the request in doubt has arrived since the look, this one is refused.
-            let expected = found.set(from.kind).cloned().map_or(Expected::Absent, Expected::Exactly);
-            apply(cx, &runbook_dns::Change { name, expected, desired: None, marker }).await?;
+            let expected = found
+                .set(from.kind)
+                .cloned()
+                .map_or(Expected::Absent, Expected::Exactly);
+            apply(
+                cx,
+                &runbook_dns::Change {
+                    name,
+                    expected,
+                    desired: None,
+                    marker,
+                },
+            )
+            .await?;
         }
         let servers = record::servers(&bindings, cx.world.dns.as_ref()).await?;
         match record::ask(&bindings, &servers).await? {
             Said::All(Some(set)) if set.same_values(&from) => Ok(()),
-            said => Err(fault::wrong(format!("the authoritative servers do not all show that it never moved: {said:?}"))),
+            said => Err(fault::wrong(format!(
+                "the authoritative servers do not all show that it never moved: {said:?}"
+            ))),
         }
     }
 
@@ -174,8 +253,20 @@ impl Step<Sites> for DnsUpsert {
         let text = record::marker_text(&bindings, self.from(&bindings));
         if found.marker_text().as_deref() != Some(&text) {
             let marker: MarkerChange = record::marker(&bindings, &found, text)?;
-            let expected = found.set(bindings.endpoint.dns.record_type()).cloned().map_or(Expected::Absent, Expected::Exactly);
-            apply(cx, &runbook_dns::Change { name, expected, desired: None, marker: Some(marker) }).await?;
+            let expected = found
+                .set(bindings.endpoint.dns.record_type())
+                .cloned()
+                .map_or(Expected::Absent, Expected::Exactly);
+            apply(
+                cx,
+                &runbook_dns::Change {
+                    name,
+                    expected,
+                    desired: None,
+                    marker: Some(marker),
+                },
+            )
+            .await?;
         }
         Ok(Vec::new())
     }
@@ -192,7 +283,10 @@ impl DnsUpsert {
 
     /// Returns the set of the site left and of the site moved to.
     fn sets(&self, bindings: &Bindings, ttl: u32) -> Result<(RecordSet, RecordSet), StepError> {
-        Ok((record::set_for(bindings, self.from(bindings), ttl)?, record::set_for(bindings, self.to(bindings), ttl)?))
+        Ok((
+            record::set_for(bindings, self.from(bindings), ttl)?,
+            record::set_for(bindings, self.to(bindings), ttl)?,
+        ))
     }
 
     fn output(&self, cx: &ReadContext<'_, Sites>, ttl: u32) -> Value {
@@ -206,13 +300,23 @@ impl DnsUpsert {
         to: &RecordSet,
         words: &[(std::net::SocketAddr, String)],
     ) -> Result<Probe, StepError> {
-        let found = cx.world.dns.read(&record::name(&cx.world.bindings)?).await.map_err(fault::dns)?;
+        let found = cx
+            .world
+            .dns
+            .read(&record::name(&cx.world.bindings)?)
+            .await
+            .map_err(fault::dns)?;
         let nobody_new = !words.iter().any(|(_, said)| *said == record::shown(to));
         Ok(match found.set(to.kind) {
             Some(set) if set.same_values(to) => Probe::Done(self.output(cx, set.ttl)),
             Some(set) if set.same_values(from) && nobody_new => {
                 let before = record::shown(set);
-                Probe::NotDone(vec![change(record::words(&cx.world.bindings), "value", before, record::shown(to))])
+                Probe::NotDone(vec![change(
+                    record::words(&cx.world.bindings),
+                    "value",
+                    before,
+                    record::shown(to),
+                )])
             }
             _ => Probe::Unknown(format!("the authoritative servers disagree: {words:?}")),
         })
@@ -221,14 +325,28 @@ impl DnsUpsert {
 
 /// Returns the site whose value a set is.
 pub(crate) fn serving<'a>(bindings: &'a Bindings, set: &RecordSet) -> Option<&'a String> {
-    bindings.endpoint.targets.keys().find(|site| record::set_for(bindings, site, 0).is_ok_and(|of| of.same_values(set)))
+    bindings
+        .endpoint
+        .targets
+        .keys()
+        .find(|site| record::set_for(bindings, site, 0).is_ok_and(|of| of.same_values(set)))
 }
 
 /// Sends one change, if this driver still holds its lease.
-pub(crate) async fn apply(cx: &WriteContext<'_, Sites>, request: &runbook_dns::Change) -> Result<(), StepError> {
+pub(crate) async fn apply(
+    cx: &WriteContext<'_, Sites>,
+    request: &runbook_dns::Change,
+) -> Result<(), StepError> {
     (cx.world.before_write)().map_err(StepError::permanent)?;
-    let receipt = cx.world.dns.apply(request, cx.token()).await.map_err(fault::dns)?;
-    while cx.world.dns.status(&receipt).await.map_err(fault::dns)? == runbook_dns::ChangeStatus::Pending {
+    let receipt = cx
+        .world
+        .dns
+        .apply(request, cx.token())
+        .await
+        .map_err(fault::dns)?;
+    while cx.world.dns.status(&receipt).await.map_err(fault::dns)?
+        == runbook_dns::ChangeStatus::Pending
+    {
         cx.tell("the provider is carrying the change to its servers");
         cx.sleep(Duration::from_secs(1)).await?;
     }
@@ -236,17 +354,26 @@ pub(crate) async fn apply(cx: &WriteContext<'_, Sites>, request: &runbook_dns::C
 }
 
 /// Looks at the authoritative servers for a moment: a name that is gone is put back at once.
-async fn put_back_if_vanished(cx: &WriteContext<'_, Sites>, before: &RecordSet) -> Result<(), StepError> {
+async fn put_back_if_vanished(
+    cx: &WriteContext<'_, Sites>,
+    before: &RecordSet,
+) -> Result<(), StepError> {
     let bindings = &cx.world.bindings;
     let servers = record::servers(bindings, cx.world.dns.as_ref()).await?;
     let begun = tokio::time::Instant::now();
     while begun.elapsed() < VANISHED_WITHIN {
         match record::ask(bindings, &servers).await? {
             Said::All(None) => {
-                let found = cx.world.dns.read(&record::name(bindings)?).await.map_err(fault::dns)?;
+                let found = cx
+                    .world
+                    .dns
+                    .read(&record::name(bindings)?)
+                    .await
+                    .map_err(fault::dns)?;
                 if found.sets.is_empty() {
                     let serves = serving(bindings, before).cloned().unwrap_or_default();
-                    let marker = record::marker(bindings, &found, record::marker_text(bindings, &serves))?;
+                    let marker =
+                        record::marker(bindings, &found, record::marker_text(bindings, &serves))?;
                     let name = record::name(bindings)?;
                     let request = runbook_dns::Change {
                         name,

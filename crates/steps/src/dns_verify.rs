@@ -41,7 +41,10 @@ impl Step<Sites> for DnsVerify {
             .iter()
             .filter_map(|(vantage, observed)| match judge(observed, &old, None) {
                 Verdict::New => None,
-                verdict => Some(Finding::warn(format!("vantage {vantage}"), format!("before the move: {verdict}"))),
+                verdict => Some(Finding::warn(
+                    format!("vantage {vantage}"),
+                    format!("before the move: {verdict}"),
+                )),
             })
             .collect())
     }
@@ -54,7 +57,11 @@ impl Step<Sites> for DnsVerify {
         for _ in 0..2 {
             look(&vantages, &new, &old, &mut convergence).await;
         }
-        Ok(if convergence.converged() { Probe::Done(Value::Null) } else { Probe::NotDone(Vec::new()) })
+        Ok(if convergence.converged() {
+            Probe::Done(Value::Null)
+        } else {
+            Probe::NotDone(Vec::new())
+        })
     }
 
     async fn run(&self, cx: &WriteContext<'_, Sites>) -> Result<Done, StepError> {
@@ -66,14 +73,27 @@ impl Step<Sites> for DnsVerify {
         loop {
             look(&vantages, &new, &old, &mut convergence).await;
             if convergence.converged() {
-                return Ok(Done::Done { output: json!({ "vantages": vantages.len() }), changes: Vec::new() });
+                return Ok(Done::Done {
+                    output: json!({ "vantages": vantages.len() }),
+                    changes: Vec::new(),
+                });
             }
             let waiting: Vec<String> = convergence
                 .waiting()
                 .into_iter()
-                .map(|(vantage, verdict)| format!("{vantage}: {}", verdict.map_or_else(|| "not asked".into(), Verdict::to_string)))
+                .map(|(vantage, verdict)| {
+                    format!(
+                        "{vantage}: {}",
+                        verdict.map_or_else(|| "not asked".into(), Verdict::to_string)
+                    )
+                })
                 .collect();
-            cx.tell(&format!("{} of {} vantages show it; {}", vantages.len() - waiting.len(), vantages.len(), waiting.join(", ")));
+            cx.tell(&format!(
+                "{} of {} vantages show it; {}",
+                vantages.len() - waiting.len(),
+                vantages.len(),
+                waiting.join(", ")
+            ));
             cx.sleep(pause).await?;
             pause = (pause * 2).min(LAST_PAUSE);
         }
@@ -83,11 +103,19 @@ impl Step<Sites> for DnsVerify {
 impl DnsVerify {
     fn sets(&self, bindings: &Bindings) -> Result<(RecordSet, RecordSet), StepError> {
         let to = bindings.site(&self.to);
-        Ok((record::set_for(bindings, to, 0)?, record::set_for(bindings, bindings.other(to), 0)?))
+        Ok((
+            record::set_for(bindings, to, 0)?,
+            record::set_for(bindings, bindings.other(to), 0)?,
+        ))
     }
 }
 
-async fn look(vantages: &[Vantage], new: &RecordSet, old: &RecordSet, convergence: &mut Convergence) {
+async fn look(
+    vantages: &[Vantage],
+    new: &RecordSet,
+    old: &RecordSet,
+    convergence: &mut Convergence,
+) {
     let kind: RecordType = new.kind;
     for (vantage, observed) in observe_all(vantages, &new.name, kind, DNS_TIMEOUT).await {
         convergence.record(&vantage, judge(&observed, new, Some(old)));
@@ -95,12 +123,20 @@ async fn look(vantages: &[Vantage], new: &RecordSet, old: &RecordSet, convergenc
 }
 
 /// Returns the vantages that must agree.
-async fn vantages(bindings: &Bindings, dns: &dyn runbook_dns::Reader) -> Result<Vec<Vantage>, StepError> {
+async fn vantages(
+    bindings: &Bindings,
+    dns: &dyn runbook_dns::Reader,
+) -> Result<Vec<Vantage>, StepError> {
     let mut vantages = Vec::new();
     for word in &bindings.endpoint.verify {
         match word.as_str() {
             "authoritative" => {
-                vantages.extend(record::servers(bindings, dns).await?.into_iter().map(Vantage::Authoritative));
+                vantages.extend(
+                    record::servers(bindings, dns)
+                        .await?
+                        .into_iter()
+                        .map(Vantage::Authoritative),
+                );
             }
             "system" => vantages.push(Vantage::System),
             address => vantages.push(Vantage::Resolver(resolver(address)?)),
@@ -111,6 +147,14 @@ async fn vantages(bindings: &Bindings, dns: &dyn runbook_dns::Reader) -> Result<
 
 fn resolver(text: &str) -> Result<std::net::SocketAddr, StepError> {
     let with_port = text.parse().ok();
-    let bare = || text.parse().ok().map(|ip: std::net::IpAddr| (ip, 53).into());
-    with_port.or_else(bare).ok_or_else(|| fault::wrong(format!("`{text}` under `verify` is no address of a resolver")))
+    let bare = || {
+        text.parse()
+            .ok()
+            .map(|ip: std::net::IpAddr| (ip, 53).into())
+    };
+    with_port.or_else(bare).ok_or_else(|| {
+        fault::wrong(format!(
+            "`{text}` under `verify` is no address of a resolver"
+        ))
+    })
 }

@@ -27,7 +27,10 @@ pub struct Exec {
 #[async_trait]
 impl Step<Sites> for Exec {
     fn summary(&self) -> String {
-        format!("run {}", self.argv.first().map_or("nothing", String::as_str))
+        format!(
+            "run {}",
+            self.argv.first().map_or("nothing", String::as_str)
+        )
     }
 
     async fn probe(&self, _cx: &ReadContext<'_, Sites>) -> Result<Probe, StepError> {
@@ -36,7 +39,10 @@ impl Step<Sites> for Exec {
 
     async fn run(&self, cx: &WriteContext<'_, Sites>) -> Result<Done, StepError> {
         (cx.world.before_write)().map_err(StepError::permanent)?;
-        let (program, rest) = self.argv.split_first().ok_or_else(|| fault::wrong("`argv` is empty"))?;
+        let (program, rest) = self
+            .argv
+            .split_first()
+            .ok_or_else(|| fault::wrong("`argv` is empty"))?;
         let plan = cx.plan();
         let ended = tokio::process::Command::new(program)
             .args(rest)
@@ -51,9 +57,16 @@ impl Step<Sites> for Exec {
         let said = String::from_utf8_lossy(&ended.stdout);
         if ended.status.success() {
             let kept: String = said.chars().take(KEPT).collect();
-            return Ok(Done::Done { output: json!({ "stdout": kept }), changes: Vec::new() });
+            return Ok(Done::Done {
+                output: json!({ "stdout": kept }),
+                changes: Vec::new(),
+            });
         }
         let error = String::from_utf8_lossy(&ended.stderr);
-        Err(fault::wrong(format!("`{program}` ended with {}: {}", ended.status, error.lines().last().unwrap_or_default())))
+        Err(fault::wrong(format!(
+            "`{program}` ended with {}: {}",
+            ended.status,
+            error.lines().last().unwrap_or_default()
+        )))
     }
 }

@@ -12,7 +12,11 @@ pub(crate) fn harbor(error: runbook_harbor::Error) -> StepError {
     };
     let unreachable = error.is_unreachable();
     let error = StepError::new(sort, error);
-    if unreachable { error.unreachable() } else { error }
+    if unreachable {
+        error.unreachable()
+    } else {
+        error
+    }
 }
 
 /// An error of a DNS provider.

@@ -79,23 +79,37 @@ impl Step<Sites> for HarborCompare {
         match &self.against {
             Against::Now => format!("compare {} with {} by digest", self.source, self.target),
             Against::Step(_) => format!("has {} taken anything since?", self.source),
-            Against::LastInventory => format!("state what of {} is not on {}", self.source, self.target),
+            Against::LastInventory => {
+                format!("state what of {} is not on {}", self.source, self.target)
+            }
         }
     }
 
     async fn check(&self, cx: &ReadContext<'_, Sites>) -> Result<Vec<Finding>, StepError> {
-        let object = format!("{} and {}", cx.world.bindings.site(&self.source), cx.world.bindings.site(&self.target));
+        let object = format!(
+            "{} and {}",
+            cx.world.bindings.site(&self.source),
+            cx.world.bindings.site(&self.target)
+        );
         Ok(match &self.against {
             Against::Now => {
                 let (found, _) = self.compare_now(cx).await?;
                 let text = found.words();
-                vec![if found.is_equal() { Finding::ok(object, text) } else { Finding::warn(object, format!("now: {text}")) }]
+                vec![if found.is_equal() {
+                    Finding::ok(object, text)
+                } else {
+                    Finding::warn(object, format!("now: {text}"))
+                }]
             }
             Against::Step(_) => Vec::new(),
             Against::LastInventory => {
                 let loss = self.loss(cx).await?;
                 let text = loss_words(&loss);
-                vec![if loss["items"].as_array().is_some_and(Vec::is_empty) { Finding::ok(object, text) } else { Finding::warn(object, text) }]
+                vec![if loss["items"].as_array().is_some_and(Vec::is_empty) {
+                    Finding::ok(object, text)
+                } else {
+                    Finding::warn(object, text)
+                }]
             }
         })
     }
@@ -104,13 +118,20 @@ impl Step<Sites> for HarborCompare {
         // What it found stands in the journal until the run goes back over it: that is the proof. What would make it
         // stale (a write at the source) is guarded by the fence.
         let output = &cx.run.steps[cx.position].output;
-        Ok(if output.is_null() { Probe::NotDone(Vec::new()) } else { Probe::Done(output.clone()) })
+        Ok(if output.is_null() {
+            Probe::NotDone(Vec::new())
+        } else {
+            Probe::Done(output.clone())
+        })
     }
 
     async fn run(&self, cx: &WriteContext<'_, Sites>) -> Result<Done, StepError> {
         let read = cx.read();
         if look::is_owed(&read, self.unless_owed.as_deref()) {
-            return Ok(Done::Owe { items: Vec::new(), reason: "left to settle".into() });
+            return Ok(Done::Owe {
+                items: Vec::new(),
+                reason: "left to settle".into(),
+            });
         }
         match &self.against {
             Against::Now => self.run_now(&read).await,
@@ -126,38 +147,76 @@ impl HarborCompare {
         match policy(cx, &bound).await {
             Ok(policy) => Scope::of(&policy).map_err(StepError::permanent),
             // The policy lives at the site that is gone: then everything counts.
-            Err(error) if error.unreachable && self.against == Against::LastInventory => Ok(Scope::all()),
+            Err(error) if error.unreachable && self.against == Against::LastInventory => {
+                Ok(Scope::all())
+            }
             Err(error) => Err(error),
         }
     }
 
-    async fn take(&self, cx: &ReadContext<'_, Sites>, site: &str, scope: &Scope) -> Result<Inventory, StepError> {
-        let inventory = take(look::reader(cx, site)?, scope, cx.clock.now()).await.map_err(fault::harbor)?;
-        cx.world.inventories.keep(&inventory).await.map_err(StepError::permanent)?;
+    async fn take(
+        &self,
+        cx: &ReadContext<'_, Sites>,
+        site: &str,
+        scope: &Scope,
+    ) -> Result<Inventory, StepError> {
+        let inventory = take(look::reader(cx, site)?, scope, cx.clock.now())
+            .await
+            .map_err(fault::harbor)?;
+        cx.world
+            .inventories
+            .keep(&inventory)
+            .await
+            .map_err(StepError::permanent)?;
         Ok(inventory)
     }
 
-    async fn target(&self, cx: &ReadContext<'_, Sites>, scope: &Scope) -> Result<Inventory, StepError> {
+    async fn target(
+        &self,
+        cx: &ReadContext<'_, Sites>,
+        scope: &Scope,
+    ) -> Result<Inventory, StepError> {
         let everything = Scope::all();
-        self.take(cx, &self.target, if scope.keeps_names() { scope } else { &everything }).await
+        self.take(
+            cx,
+            &self.target,
+            if scope.keeps_names() {
+                scope
+            } else {
+                &everything
+            },
+        )
+        .await
     }
 
-    async fn compare_now(&self, cx: &ReadContext<'_, Sites>) -> Result<(Comparison, Timestamp), StepError> {
+    async fn compare_now(
+        &self,
+        cx: &ReadContext<'_, Sites>,
+    ) -> Result<(Comparison, Timestamp), StepError> {
         let scope = self.scope(cx).await?;
-        let (source, target) =
-            futures_util::future::try_join(self.take(cx, &self.source, &scope), self.target(cx, &scope)).await?;
+        let (source, target) = futures_util::future::try_join(
+            self.take(cx, &self.source, &scope),
+            self.target(cx, &scope),
+        )
+        .await?;
         Ok((compare(&source, &target, &scope), source.taken_at))
     }
 
     /// Returns what of the differing items a person has to decide.
-    async fn undecided(&self, cx: &ReadContext<'_, Sites>, items: &[Item], class: &str) -> Result<Vec<Item>, StepError> {
+    async fn undecided(
+        &self,
+        cx: &ReadContext<'_, Sites>,
+        items: &[Item],
+        class: &str,
+    ) -> Result<Vec<Item>, StepError> {
         let decided: Vec<Item> = self
             .decided_in
             .as_ref()
             .and_then(|step| serde_json::from_value(cx.output(step)[class].clone()).ok())
             .unwrap_or_default();
         let same = |one: &Item, other: &Item| {
-            (&one.repository, &one.reference, &one.target) == (&other.repository, &other.reference, &other.target)
+            (&one.repository, &one.reference, &one.target)
+                == (&other.repository, &other.reference, &other.target)
         };
         let source = cx.world.bindings.site(&self.source);
         let mut open = Vec::new();
@@ -167,7 +226,11 @@ impl HarborCompare {
             }
             if self.both_ways && class == "different" {
                 let digest = item.target.as_deref().unwrap_or_default();
-                let held = cx.world.inventories.ever_had(source, &item.repository, &item.reference, digest).await;
+                let held = cx
+                    .world
+                    .inventories
+                    .ever_had(source, &item.repository, &item.reference, digest)
+                    .await;
                 if held.map_err(StepError::permanent)? {
                     continue;
                 }
@@ -190,24 +253,44 @@ impl HarborCompare {
             open.push((word, self.undecided(cx, items, word).await?));
         }
         if open.iter().all(|(_, items)| items.is_empty()) {
-            return Ok(Done::Done { output, changes: Vec::new() });
+            return Ok(Done::Done {
+                output,
+                changes: Vec::new(),
+            });
         }
-        let (source, target) = (cx.world.bindings.site(&self.source), cx.world.bindings.site(&self.target));
-        let classes: Vec<(&str, &Vec<Item>)> = open.iter().map(|(word, items)| (*word, items)).collect();
-        let reason = format!("`{target}` does not hold what `{source}` holds: {}\n{}", found.words(), lines(&classes));
+        let (source, target) = (
+            cx.world.bindings.site(&self.source),
+            cx.world.bindings.site(&self.target),
+        );
+        let classes: Vec<(&str, &Vec<Item>)> =
+            open.iter().map(|(word, items)| (*word, items)).collect();
+        let reason = format!(
+            "`{target}` does not hold what `{source}` holds: {}\n{}",
+            found.words(),
+            lines(&classes)
+        );
         Ok(Done::Back { reason, output })
     }
 
     async fn run_since(&self, cx: &ReadContext<'_, Sites>, step: &str) -> Result<Done, StepError> {
-        let before: Option<Timestamp> = serde_json::from_value(cx.output(step)["source_taken_at"].clone()).ok();
+        let before: Option<Timestamp> =
+            serde_json::from_value(cx.output(step)["source_taken_at"].clone()).ok();
         let source = cx.world.bindings.site(&self.source);
         let before = match before {
-            Some(at) => cx.world.inventories.taken(source, at).await.map_err(StepError::permanent)?,
+            Some(at) => cx
+                .world
+                .inventories
+                .taken(source, at)
+                .await
+                .map_err(StepError::permanent)?,
             None => None,
         };
         let Some(before) = before else {
             let output = json!({ "divergence": [], "note": format!("step `{step}` kept no inventory to compare with") });
-            return Ok(Done::Done { output, changes: Vec::new() });
+            return Ok(Done::Done {
+                output,
+                changes: Vec::new(),
+            });
         };
         let scope = self.scope(cx).await?;
         let now = self.take(cx, &self.source, &scope).await?;
@@ -215,20 +298,32 @@ impl HarborCompare {
         let divergence: Vec<Item> = [found.missing, found.different, found.extra].concat();
         let output = json!({ "divergence": shown(&divergence), "count": divergence.len() });
         if divergence.is_empty() || self.gate.is_empty() {
-            return Ok(Done::Done { output, changes: Vec::new() });
+            return Ok(Done::Done {
+                output,
+                changes: Vec::new(),
+            });
         }
         let question = format!(
             "`{source}` took these after its last comparison; what follows overwrites them:\n{}",
             lines(&[("changed", &divergence)])
         );
-        Ok(Done::Ask { about: About::Gate, question, output })
+        Ok(Done::Ask {
+            about: About::Gate,
+            question,
+            output,
+        })
     }
 
     /// What the source held, as far as anybody knows, and the target does not.
     async fn loss(&self, cx: &ReadContext<'_, Sites>) -> Result<Value, StepError> {
         let source = cx.world.bindings.site(&self.source);
         let now = cx.clock.now();
-        let last = cx.world.inventories.last(source).await.map_err(StepError::permanent)?;
+        let last = cx
+            .world
+            .inventories
+            .last(source)
+            .await
+            .map_err(StepError::permanent)?;
         let bound = match &last {
             Some(inventory) => Some(inventory.taken_at),
             None => self.last_sync(cx).await,
@@ -239,7 +334,9 @@ impl HarborCompare {
                 let scope = self.scope(cx).await?;
                 let target = self.target(cx, &scope).await?;
                 let mut in_scope = inventory.clone();
-                in_scope.entries.retain(|(repository, _), _| scope.has(repository));
+                in_scope
+                    .entries
+                    .retain(|(repository, _), _| scope.has(repository));
                 let found = compare(&in_scope, &target, &scope);
                 let mut items = [found.missing, found.different].concat();
                 items.sort_by_key(|item| item.pushed_at);
@@ -268,10 +365,20 @@ impl HarborCompare {
             (None, _) => known > 0,
         };
         if !missed {
-            return Ok(Done::Done { output: loss, changes: Vec::new() });
+            return Ok(Done::Done {
+                output: loss,
+                changes: Vec::new(),
+            });
         }
-        let question = format!("the recovery point objective is missed: {}", loss_words(&loss));
-        Ok(Done::Ask { about: About::Gate, question, output: loss })
+        let question = format!(
+            "the recovery point objective is missed: {}",
+            loss_words(&loss)
+        );
+        Ok(Done::Ask {
+            about: About::Gate,
+            question,
+            output: loss,
+        })
     }
 
     /// The start of the last run that succeeded: what it listed is over there.
@@ -280,7 +387,10 @@ impl HarborCompare {
         let reader = look::reader(cx, &bound.site).ok()?;
         let policy = reader.policy_named(&bound.name).await.ok()??;
         let newest = reader.executions(policy.id, 50).await.ok()?;
-        newest.iter().find(|execution| execution.total > 0 && execution.succeed == execution.total)?.start_time
+        newest
+            .iter()
+            .find(|execution| execution.total > 0 && execution.succeed == execution.total)?
+            .start_time
     }
 }
 
@@ -307,8 +417,13 @@ fn lines(classes: &[(&str, &Vec<Item>)]) -> String {
     let mut text = String::new();
     for (class, items) in classes {
         for item in items.iter().take(20) {
-            let pushed = item.pushed_at.map_or_else(String::new, |at| format!(", pushed {at}"));
-            text.push_str(&format!("  {class:9} {}:{}{pushed}\n", item.repository, item.reference));
+            let pushed = item
+                .pushed_at
+                .map_or_else(String::new, |at| format!(", pushed {at}"));
+            text.push_str(&format!(
+                "  {class:9} {}:{}{pushed}\n",
+                item.repository, item.reference
+            ));
         }
         if items.len() > 20 {
             text.push_str(&format!("  {class:9} and {} more\n", items.len() - 20));
@@ -323,10 +438,18 @@ fn loss_words(loss: &Value) -> String {
     let names: Vec<String> = loss["items"]
         .as_array()
         .map(|items| {
-            items.iter().take(5).map(|item| format!("{}:{}", text(item, "repository"), text(item, "reference"))).collect()
+            items
+                .iter()
+                .take(5)
+                .map(|item| format!("{}:{}", text(item, "repository"), text(item, "reference")))
+                .collect()
         })
         .unwrap_or_default();
-    let more = if count > 5 { format!(" and {} more", count - 5) } else { String::new() };
+    let more = if count > 5 {
+        format!(" and {} more", count - 5)
+    } else {
+        String::new()
+    };
     match (taken, loss["bound"].as_str()) {
         (Some(taken), _) if count == 0 => format!("nothing of the last inventory ({taken}) is lost; what was pushed since is"),
         (Some(taken), _) => format!("{count} of the last inventory ({taken}) would be lost: {}{more}; and what was pushed since", names.join(", ")),
@@ -340,7 +463,12 @@ fn text<'a>(item: &'a Value, field: &str) -> &'a str {
 }
 
 /// Compares two sites as the forward policy would copy from one to the other, for people who ask at any time.
-pub async fn compare_sites(reader: &SitesReader, source: &str, target: &str, now: Timestamp) -> Result<Comparison, StepError> {
+pub async fn compare_sites(
+    reader: &SitesReader,
+    source: &str,
+    target: &str,
+    now: Timestamp,
+) -> Result<Comparison, StepError> {
     let unknown = |site: &str| fault::wrong(format!("there is no site `{site}`"));
     let (from, to) = (
         reader.harbor(source).ok_or_else(|| unknown(source))?,
@@ -349,21 +477,42 @@ pub async fn compare_sites(reader: &SitesReader, source: &str, target: &str, now
     let policies = &reader.bindings.policies;
     let mut scope = Scope::all();
     for bound in [&policies.forward, &policies.reverse] {
-        let Some(holder) = reader.harbor(&bound.site) else { continue };
-        let Some(policy) = holder.policy_named(&bound.name).await.map_err(fault::harbor)? else { continue };
-        let copies_from = if policy.is_pull() { reader.bindings.other(&bound.site) } else { bound.site.as_str() };
+        let Some(holder) = reader.harbor(&bound.site) else {
+            continue;
+        };
+        let Some(policy) = holder
+            .policy_named(&bound.name)
+            .await
+            .map_err(fault::harbor)?
+        else {
+            continue;
+        };
+        let copies_from = if policy.is_pull() {
+            reader.bindings.other(&bound.site)
+        } else {
+            bound.site.as_str()
+        };
         if copies_from == from.site() {
             scope = Scope::of(&policy).map_err(StepError::permanent)?;
             break;
         }
     }
     let everything = Scope::all();
-    let target_scope = if scope.keeps_names() { &scope } else { &everything };
-    let (one, other) = futures_util::future::try_join(take(from, &scope, now), take(to, target_scope, now))
-        .await
-        .map_err(fault::harbor)?;
+    let target_scope = if scope.keeps_names() {
+        &scope
+    } else {
+        &everything
+    };
+    let (one, other) =
+        futures_util::future::try_join(take(from, &scope, now), take(to, target_scope, now))
+            .await
+            .map_err(fault::harbor)?;
     for inventory in [&one, &other] {
-        reader.inventories.keep(inventory).await.map_err(StepError::permanent)?;
+        reader
+            .inventories
+            .keep(inventory)
+            .await
+            .map_err(StepError::permanent)?;
     }
     Ok(compare(&one, &other, &scope))
 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use runbook_engine::step::{Done, Finding, Level, Probe, ReadContext, Step, StepError, WriteContext};
+use runbook_engine::step::{
+    Done, Finding, Level, Probe, ReadContext, Step, StepError, WriteContext,
+};
 use runbook_harbor::{ErrorKind, Identity};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -54,7 +56,10 @@ impl Step<Sites> for HarborHealth {
     async fn check(&self, cx: &ReadContext<'_, Sites>) -> Result<Vec<Finding>, StepError> {
         if self.want == Want::Verdict {
             let judged = verdict(cx.world, &self.site).await;
-            return Ok(vec![Finding::warn(judged.site, format!("{}: {}", judged.verdict, judged.evidence.join("; ")))]);
+            return Ok(vec![Finding::warn(
+                judged.site,
+                format!("{}: {}", judged.verdict, judged.evidence.join("; ")),
+            )]);
         }
         let reader = look::reader(cx, &self.site)?;
         let site = reader.site().to_owned();
@@ -65,7 +70,10 @@ impl Step<Sites> for HarborHealth {
         let mut findings = Vec::new();
         let broken = health.unhealthy();
         findings.push(if broken.is_empty() {
-            Finding::ok(&site, format!("healthy ({} components)", health.components.len()))
+            Finding::ok(
+                &site,
+                format!("healthy ({} components)", health.components.len()),
+            )
         } else {
             Finding::fail(&site, format!("unhealthy: {}", broken.join(", ")))
         });
@@ -87,12 +95,25 @@ impl Step<Sites> for HarborHealth {
         let asked = cx.clock.now();
         if let Ok(info) = reader.system_info().await {
             if self.want == Want::Writable && info.read_only == Some(true) {
-                findings.push(Finding::fail(&site, "is read-only: it could neither receive nor serve pushes"));
+                findings.push(Finding::fail(
+                    &site,
+                    "is read-only: it could neither receive nor serve pushes",
+                ));
             }
-            let skew = info.clock_skew(asked, cx.clock.now()).map(|skew| skew.unsigned_abs());
+            let skew = info
+                .clock_skew(asked, cx.clock.now())
+                .map(|skew| skew.unsigned_abs());
             findings.extend(skew.filter(|skew| *skew > SKEW_WARN).map(|skew| {
-                let level = if skew > SKEW_FAIL { Level::Fail } else { Level::Warn };
-                Finding { level, object: site.clone(), text: format!("its clock is off by {} s", skew.as_secs()) }
+                let level = if skew > SKEW_FAIL {
+                    Level::Fail
+                } else {
+                    Level::Warn
+                };
+                Finding {
+                    level,
+                    object: site.clone(),
+                    text: format!("its clock is off by {} s", skew.as_secs()),
+                }
             }));
         }
         Ok(findings)
@@ -106,12 +127,21 @@ impl Step<Sites> for HarborHealth {
         let read = cx.read();
         if self.want == Want::Verdict {
             let judged = verdict(read.world, &self.site).await;
-            return Ok(Done::Done { output: json!(judged), changes: Vec::new() });
+            return Ok(Done::Done {
+                output: json!(judged),
+                changes: Vec::new(),
+            });
         }
         let findings = self.check(&read).await?;
         match findings.iter().find(|finding| finding.level == Level::Fail) {
-            Some(finding) => Err(fault::wrong(format!("{}: {}", finding.object, finding.text))),
-            None => Ok(Done::Done { output: Value::Null, changes: Vec::new() }),
+            Some(finding) => Err(fault::wrong(format!(
+                "{}: {}",
+                finding.object, finding.text
+            ))),
+            None => Ok(Done::Done {
+                output: Value::Null,
+                changes: Vec::new(),
+            }),
         }
     }
 }

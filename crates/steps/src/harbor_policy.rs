@@ -58,7 +58,11 @@ impl Step<Sites> for HarborPolicy {
         match self {
             HarborPolicy::Enable(which) => format!("enable policy {}", which.policy),
             HarborPolicy::Disable(which) => format!("disable policy {}", which.policy),
-            HarborPolicy::Verify(state) => format!("policy {} exists and is {}", state.policy, enabled(state.enabled)),
+            HarborPolicy::Verify(state) => format!(
+                "policy {} exists and is {}",
+                state.policy,
+                enabled(state.enabled)
+            ),
             HarborPolicy::Restore(_) => "restore the policies".into(),
         }
     }
@@ -69,18 +73,27 @@ impl Step<Sites> for HarborPolicy {
                 let bound = binding(cx, &state.policy)?;
                 let object = policy_words(&bound.site, &bound.name);
                 Ok(vec![match policy(cx, &bound).await {
-                    Ok(policy) if policy.enabled == state.enabled => Finding::ok(object, enabled(policy.enabled)),
-                    Ok(policy) => {
-                        Finding::fail(object, format!("is {}; it must be {}", enabled(policy.enabled), enabled(state.enabled)))
+                    Ok(policy) if policy.enabled == state.enabled => {
+                        Finding::ok(object, enabled(policy.enabled))
                     }
+                    Ok(policy) => Finding::fail(
+                        object,
+                        format!(
+                            "is {}; it must be {}",
+                            enabled(policy.enabled),
+                            enabled(state.enabled)
+                        ),
+                    ),
                     Err(error) if error.unreachable => return Err(error),
                     Err(error) => Finding::fail(object, error.to_string()),
                 }])
             }
-            HarborPolicy::Restore(_) if cx.world.bindings.inherited.originals.is_empty() => Ok(vec![Finding::fail(
-                "originals",
-                "no run with originals is in the state file: the policies cannot be put back; set them by hand and mark the step done",
-            )]),
+            HarborPolicy::Restore(_) if cx.world.bindings.inherited.originals.is_empty() => {
+                Ok(vec![Finding::fail(
+                    "originals",
+                    "no run with originals is in the state file: the policies cannot be put back; set them by hand and mark the step done",
+                )])
+            }
             _ => Ok(Vec::new()),
         }
     }
@@ -98,7 +111,11 @@ impl Step<Sites> for HarborPolicy {
                 changes
             }
         };
-        Ok(if changes.is_empty() { Probe::Done(Value::Null) } else { Probe::NotDone(changes) })
+        Ok(if changes.is_empty() {
+            Probe::Done(Value::Null)
+        } else {
+            Probe::NotDone(changes)
+        })
     }
 
     async fn run(&self, cx: &WriteContext<'_, Sites>) -> Result<Done, StepError> {
@@ -108,7 +125,9 @@ impl Step<Sites> for HarborPolicy {
             HarborPolicy::Disable(which) => self.set(cx, &which.policy, false).await,
             HarborPolicy::Verify(_) => match self.probe(&read).await? {
                 Probe::NotDone(changes) => {
-                    let seen = changes.first().map_or_else(String::new, |c| format!("{} is {}; it must be {}", c.object, c.before, c.after));
+                    let seen = changes.first().map_or_else(String::new, |c| {
+                        format!("{} is {}; it must be {}", c.object, c.before, c.after)
+                    });
                     Err(fault::wrong(seen))
                 }
                 _ => Ok(Done::plain()),
@@ -120,9 +139,13 @@ impl Step<Sites> for HarborPolicy {
                     if different.is_empty() {
                         continue;
                     }
-                    cx.save_original(&site, &policy_object(&name), now.document.clone()).await?;
+                    cx.save_original(&site, &policy_object(&name), now.document.clone())
+                        .await?;
                     let writer = look::writer(cx, &site)?;
-                    writer.update_policy(&original.to_document().with_id(now.id)).await.map_err(fault::harbor)?;
+                    writer
+                        .update_policy(&original.to_document().with_id(now.id))
+                        .await
+                        .map_err(fault::harbor)?;
                     changes.extend(different);
                 }
                 Ok(Done::changed(changes))
@@ -137,20 +160,37 @@ impl Step<Sites> for HarborPolicy {
             HarborPolicy::Verify(_) | HarborPolicy::Restore(_) => return Ok(Vec::new()),
         };
         let bound = binding(&cx.read(), word)?;
-        Ok(restore_enabled(cx, &bound.site, &bound.name).await?.into_iter().collect())
+        Ok(restore_enabled(cx, &bound.site, &bound.name)
+            .await?
+            .into_iter()
+            .collect())
     }
 }
 
 impl HarborPolicy {
-    async fn toggle(&self, cx: &ReadContext<'_, Sites>, word: &str, on: bool) -> Result<Vec<Change>, StepError> {
+    async fn toggle(
+        &self,
+        cx: &ReadContext<'_, Sites>,
+        word: &str,
+        on: bool,
+    ) -> Result<Vec<Change>, StepError> {
         let bound = binding(cx, word)?;
         let policy = policy(cx, &bound).await?;
         let object = policy_words(&bound.site, &bound.name);
         let seen = cx.seen(&object, "enabled", enabled(policy.enabled));
-        Ok(if seen == enabled(on) { Vec::new() } else { vec![change(object, "enabled", seen, enabled(on))] })
+        Ok(if seen == enabled(on) {
+            Vec::new()
+        } else {
+            vec![change(object, "enabled", seen, enabled(on))]
+        })
     }
 
-    async fn set(&self, cx: &WriteContext<'_, Sites>, word: &str, on: bool) -> Result<Done, StepError> {
+    async fn set(
+        &self,
+        cx: &WriteContext<'_, Sites>,
+        word: &str,
+        on: bool,
+    ) -> Result<Done, StepError> {
         let read = cx.read();
         let changes = self.toggle(&read, word, on).await?;
         if changes.is_empty() {
@@ -158,20 +198,39 @@ impl HarborPolicy {
         }
         let bound = binding(&read, word)?;
         let policy = policy(&read, &bound).await?;
-        cx.save_original(&bound.site, &policy_object(&bound.name), policy.document.clone()).await?;
-        look::writer(cx, &bound.site)?.set_policy_enabled(policy.id, on).await.map_err(fault::harbor)?;
+        cx.save_original(
+            &bound.site,
+            &policy_object(&bound.name),
+            policy.document.clone(),
+        )
+        .await?;
+        look::writer(cx, &bound.site)?
+            .set_policy_enabled(policy.id, on)
+            .await
+            .map_err(fault::harbor)?;
         Ok(Done::changed(changes))
     }
 }
 
 /// Returns each policy that the last run saved and that still exists, as it is and as it was: those to be turned off
 /// first, so that at no moment both directions copy.
-async fn to_restore(cx: &ReadContext<'_, Sites>) -> Result<Vec<(String, String, Policy, Policy)>, StepError> {
+async fn to_restore(
+    cx: &ReadContext<'_, Sites>,
+) -> Result<Vec<(String, String, Policy, Policy)>, StepError> {
     let mut all = Vec::new();
     for (site, object, document) in &cx.world.bindings.inherited.originals {
-        let Some(name) = object.strip_prefix("policy ").filter(|_| !document.is_null()) else { continue };
-        let original: Policy = serde_json::from_value(document.clone()).map_err(StepError::permanent)?;
-        let now = look::reader(cx, site)?.policy_named(name).await.map_err(fault::harbor)?;
+        let Some(name) = object
+            .strip_prefix("policy ")
+            .filter(|_| !document.is_null())
+        else {
+            continue;
+        };
+        let original: Policy =
+            serde_json::from_value(document.clone()).map_err(StepError::permanent)?;
+        let now = look::reader(cx, site)?
+            .policy_named(name)
+            .await
+            .map_err(fault::harbor)?;
         let now = now.ok_or_else(|| fault::wrong(format!("site `{site}` has no replication policy `{name}` any more; make it again or mark the step done")))?;
         all.push((site.clone(), name.to_owned(), now, original));
     }
@@ -179,12 +238,22 @@ async fn to_restore(cx: &ReadContext<'_, Sites>) -> Result<Vec<(String, String, 
     Ok(all)
 }
 
-fn differences(cx: &ReadContext<'_, Sites>, site: &str, now: &Policy, original: &Policy) -> Vec<Change> {
+fn differences(
+    cx: &ReadContext<'_, Sites>,
+    site: &str,
+    now: &Policy,
+    original: &Policy,
+) -> Vec<Change> {
     let object = policy_words(site, &now.name);
     now.differences(original)
         .into_iter()
         .map(|field| match field.field.as_str() {
-            "enabled" => change(&object, "enabled", enabled(now.enabled), enabled(original.enabled)),
+            "enabled" => change(
+                &object,
+                "enabled",
+                enabled(now.enabled),
+                enabled(original.enabled),
+            ),
             other => change(&object, other, field.before, field.after),
         })
         .filter(|c| cx.seen(&c.object, &c.field, c.before.clone()) != c.after)

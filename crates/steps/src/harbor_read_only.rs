@@ -50,17 +50,26 @@ impl Step<Sites> for HarborReadOnly {
             return Ok(Vec::new());
         }
         let site = cx.world.bindings.site(&self.site);
-        let found = look::reader(cx, &self.site)?.read_only().await.map_err(fault::harbor)?;
+        let found = look::reader(cx, &self.site)?
+            .read_only()
+            .await
+            .map_err(fault::harbor)?;
         Ok(vec![if found == self.value {
             Finding::ok(site, format!("{FLAG} is {found}"))
         } else {
-            Finding::fail(site, format!("{FLAG} is {found}; it must be {}", self.value))
+            Finding::fail(
+                site,
+                format!("{FLAG} is {found}; it must be {}", self.value),
+            )
         }])
     }
 
     async fn probe(&self, cx: &ReadContext<'_, Sites>) -> Result<Probe, StepError> {
         let site = cx.world.bindings.site(&self.site);
-        let found = look::reader(cx, &self.site)?.read_only().await.map_err(fault::harbor)?;
+        let found = look::reader(cx, &self.site)?
+            .read_only()
+            .await
+            .map_err(fault::harbor)?;
         let seen = cx.seen(site, FLAG, found.to_string());
         if seen != self.value.to_string() {
             return Ok(Probe::NotDone(vec![change(site, FLAG, seen, self.value)]));
@@ -76,7 +85,10 @@ impl Step<Sites> for HarborReadOnly {
     async fn run(&self, cx: &WriteContext<'_, Sites>) -> Result<Done, StepError> {
         let site = cx.world.bindings.site(&self.site).to_owned();
         if look::is_owed(&cx.read(), self.unless_owed.as_deref()) {
-            return Ok(Done::Owe { items: self.owes(), reason: "left to settle".into() });
+            return Ok(Done::Owe {
+                items: self.owes(),
+                reason: "left to settle".into(),
+            });
         }
         let writer = look::writer(cx, &self.site)?;
         let mut changes = Vec::new();
@@ -85,14 +97,23 @@ impl Step<Sites> for HarborReadOnly {
             return if found == self.value {
                 Ok(Done::plain())
             } else {
-                Err(fault::wrong(format!("site `{site}`: {FLAG} is {found}; it must be {}", self.value)))
+                Err(fault::wrong(format!(
+                    "site `{site}`: {FLAG} is {found}; it must be {}",
+                    self.value
+                )))
             };
         }
         if found != self.value {
             cx.save_original(&site, FLAG, json!(found)).await?;
-            writer.set_read_only(self.value).await.map_err(fault::harbor)?;
+            writer
+                .set_read_only(self.value)
+                .await
+                .map_err(fault::harbor)?;
             if writer.reader().read_only().await.map_err(fault::harbor)? != self.value {
-                return Err(StepError::transient(format!("site `{site}` took {FLAG}={} and reads back otherwise", self.value)));
+                return Err(StepError::transient(format!(
+                    "site `{site}` took {FLAG}={} and reads back otherwise",
+                    self.value
+                )));
             }
             changes.push(change(&site, FLAG, found, self.value));
         }
@@ -106,18 +127,26 @@ impl Step<Sites> for HarborReadOnly {
     async fn undo(&self, cx: &WriteContext<'_, Sites>) -> Result<Vec<Change>, StepError> {
         let site = cx.world.bindings.site(&self.site).to_owned();
         let original = cx.read().original(&site, FLAG).and_then(Value::as_bool);
-        let Some(original) = original.filter(|_| !self.verify) else { return Ok(Vec::new()) };
+        let Some(original) = original.filter(|_| !self.verify) else {
+            return Ok(Vec::new());
+        };
         let writer = look::writer(cx, &self.site)?;
         let found = writer.reader().read_only().await.map_err(fault::harbor)?;
         if found == original {
             return Ok(Vec::new());
         }
-        writer.set_read_only(original).await.map_err(fault::harbor)?;
+        writer
+            .set_read_only(original)
+            .await
+            .map_err(fault::harbor)?;
         Ok(vec![change(site, FLAG, found, original)])
     }
 
     fn owes(&self) -> Vec<Owed> {
-        vec![Owed { site: self.site.clone(), what: "fence".into() }]
+        vec![Owed {
+            site: self.site.clone(),
+            what: "fence".into(),
+        }]
     }
 }
 
@@ -130,7 +159,10 @@ impl HarborReadOnly {
         }
         let bound = binding(&read, word)?;
         let id = policy(&read, &bound).await?.id;
-        let mark = look::reader(&read, &bound.site)?.highest_execution(id).await.map_err(fault::harbor)?;
+        let mark = look::reader(&read, &bound.site)?
+            .highest_execution(id)
+            .await
+            .map_err(fault::harbor)?;
         cx.save_checkpoint("mark", json!(mark)).await?;
         Ok(mark)
     }

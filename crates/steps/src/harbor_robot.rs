@@ -38,34 +38,58 @@ impl Step<Sites> for HarborRobot {
 
     async fn check(&self, cx: &ReadContext<'_, Sites>) -> Result<Vec<Finding>, StepError> {
         let site = cx.world.bindings.site(&self.site);
-        let robots = self.robots(look::reader(cx, &self.site)?, &cx.world.bindings.robots).await?;
-        Ok(robots.iter().map(|(name, _)| Finding::ok(robot_words(site, name), "can push here")).collect())
+        let robots = self
+            .robots(look::reader(cx, &self.site)?, &cx.world.bindings.robots)
+            .await?;
+        Ok(robots
+            .iter()
+            .map(|(name, _)| Finding::ok(robot_words(site, name), "can push here"))
+            .collect())
     }
 
     async fn probe(&self, cx: &ReadContext<'_, Sites>) -> Result<Probe, StepError> {
         let site = cx.world.bindings.site(&self.site);
         let mut changes = Vec::new();
-        for (name, robot) in self.robots(look::reader(cx, &self.site)?, &cx.world.bindings.robots).await? {
+        for (name, robot) in self
+            .robots(look::reader(cx, &self.site)?, &cx.world.bindings.robots)
+            .await?
+        {
             let object = robot_words(site, &name);
             let seen = cx.seen(&object, "robot", enabled(!robot.disabled));
             if seen != enabled(!self.disabled) {
                 changes.push(change(object, "robot", seen, enabled(!self.disabled)));
             }
         }
-        Ok(if changes.is_empty() { Probe::Done(Value::Null) } else { Probe::NotDone(changes) })
+        Ok(if changes.is_empty() {
+            Probe::Done(Value::Null)
+        } else {
+            Probe::NotDone(changes)
+        })
     }
 
     async fn run(&self, cx: &WriteContext<'_, Sites>) -> Result<Done, StepError> {
         let site = cx.world.bindings.site(&self.site).to_owned();
         let writer = look::writer(cx, &self.site)?;
         let mut changes = Vec::new();
-        for (name, robot) in self.robots(writer.reader(), &cx.world.bindings.robots).await? {
+        for (name, robot) in self
+            .robots(writer.reader(), &cx.world.bindings.robots)
+            .await?
+        {
             if robot.disabled == self.disabled {
                 continue;
             }
-            cx.save_original(&site, &robot_object(&name), robot.document.clone()).await?;
-            writer.set_robot_disabled(robot.id, self.disabled).await.map_err(fault::harbor)?;
-            changes.push(change(robot_words(&site, &name), "robot", enabled(!robot.disabled), enabled(!self.disabled)));
+            cx.save_original(&site, &robot_object(&name), robot.document.clone())
+                .await?;
+            writer
+                .set_robot_disabled(robot.id, self.disabled)
+                .await
+                .map_err(fault::harbor)?;
+            changes.push(change(
+                robot_words(&site, &name),
+                "robot",
+                enabled(!robot.disabled),
+                enabled(!self.disabled),
+            ));
         }
         Ok(Done::changed(changes))
     }
@@ -74,13 +98,28 @@ impl Step<Sites> for HarborRobot {
         let site = cx.world.bindings.site(&self.site).to_owned();
         let writer = look::writer(cx, &self.site)?;
         let mut changes = Vec::new();
-        for (name, robot) in self.robots(writer.reader(), &cx.world.bindings.robots).await? {
-            let original = cx.read().original(&site, &robot_object(&name)).cloned().filter(|document| !document.is_null());
+        for (name, robot) in self
+            .robots(writer.reader(), &cx.world.bindings.robots)
+            .await?
+        {
+            let original = cx
+                .read()
+                .original(&site, &robot_object(&name))
+                .cloned()
+                .filter(|document| !document.is_null());
             let Some(original) = original else { continue };
             let wanted = original["disable"].as_bool().unwrap_or(false);
             if robot.disabled != wanted {
-                writer.set_robot_disabled(robot.id, wanted).await.map_err(fault::harbor)?;
-                changes.push(change(robot_words(&site, &name), "robot", enabled(!robot.disabled), enabled(!wanted)));
+                writer
+                    .set_robot_disabled(robot.id, wanted)
+                    .await
+                    .map_err(fault::harbor)?;
+                changes.push(change(
+                    robot_words(&site, &name),
+                    "robot",
+                    enabled(!robot.disabled),
+                    enabled(!wanted),
+                ));
             }
         }
         Ok(changes)
@@ -89,7 +128,11 @@ impl Step<Sites> for HarborRobot {
 
 impl HarborRobot {
     /// Returns the robots of the pair that can write at the site.
-    async fn robots(&self, reader: &Reader, names: &[String]) -> Result<Vec<(String, Robot)>, StepError> {
+    async fn robots(
+        &self,
+        reader: &Reader,
+        names: &[String],
+    ) -> Result<Vec<(String, Robot)>, StepError> {
         let mut robots = Vec::new();
         for name in names {
             let robot = reader.robot_named(name).await.map_err(fault::harbor)?;
@@ -100,6 +143,11 @@ impl HarborRobot {
 }
 
 fn can_push(robot: &Robot) -> bool {
-    let mut access = robot.permissions.iter().flat_map(|permission| &permission.access);
-    access.any(|access| access.resource == "repository" && matches!(access.action.as_str(), "push" | "*"))
+    let mut access = robot
+        .permissions
+        .iter()
+        .flat_map(|permission| &permission.access);
+    access.any(|access| {
+        access.resource == "repository" && matches!(access.action.as_str(), "push" | "*")
+    })
 }

@@ -82,9 +82,17 @@ impl Step<Sites> for HarborSilence {
         Ok(match self.probe(cx).await? {
             Probe::NotDone(changes) if !changes.is_empty() => changes
                 .iter()
-                .map(|c| Finding::fail(c.object.clone(), format!("{} is {}; it must be {}", c.field, c.before, c.after)))
+                .map(|c| {
+                    Finding::fail(
+                        c.object.clone(),
+                        format!("{} is {}; it must be {}", c.field, c.before, c.after),
+                    )
+                })
                 .collect(),
-            _ => vec![Finding::ok(site, "silent: no policy enabled, nothing running")],
+            _ => vec![Finding::ok(
+                site,
+                "silent: no policy enabled, nothing running",
+            )],
         })
     }
 
@@ -100,12 +108,24 @@ impl Step<Sites> for HarborSilence {
             }
         }
         let stopped = stopped(cx);
-        for (policy, execution) in busy(reader, &policies, cx.clock.now(), |at| cx.clock.since(at), &stopped).await? {
+        for (policy, execution) in busy(
+            reader,
+            &policies,
+            cx.clock.now(),
+            |at| cx.clock.since(at),
+            &stopped,
+        )
+        .await?
+        {
             let object = format!("{} execution {}", policy_words(site, &policy), execution.id);
             changes.push(change(object, "status", status(&execution), "Stopped"));
         }
         let settling = settle_until(cx).is_some_and(|until| until > cx.clock.now());
-        Ok(if changes.is_empty() && !settling { Probe::Done(Value::Null) } else { Probe::NotDone(changes) })
+        Ok(if changes.is_empty() && !settling {
+            Probe::Done(Value::Null)
+        } else {
+            Probe::NotDone(changes)
+        })
     }
 
     async fn run(&self, cx: &WriteContext<'_, Sites>) -> Result<Done, StepError> {
@@ -114,7 +134,9 @@ impl Step<Sites> for HarborSilence {
         if self.verify {
             return match self.probe(&read).await? {
                 Probe::NotDone(changes) => {
-                    let what = changes.first().map_or_else(String::new, |c| format!(": {} {} is {}", c.object, c.field, c.before));
+                    let what = changes.first().map_or_else(String::new, |c| {
+                        format!(": {} {} is {}", c.object, c.field, c.before)
+                    });
                     Err(fault::wrong(format!("site `{site}` is not silent{what}")))
                 }
                 _ => Ok(Done::plain()),
@@ -122,18 +144,33 @@ impl Step<Sites> for HarborSilence {
         }
         let writer = look::writer(cx, &self.site)?;
         let mut changes = Vec::new();
-        if self.lift && matches!(self.probe(&read).await?, Probe::NotDone(found) if !found.is_empty()) {
+        if self.lift
+            && matches!(self.probe(&read).await?, Probe::NotDone(found) if !found.is_empty())
+        {
             self.lift_flag(cx, &site, &mut changes).await?;
         }
-        for policy in self.policies(writer.reader()).await?.into_iter().filter(|policy| policy.enabled) {
-            cx.save_original(&site, &policy_object(&policy.name), policy.document.clone()).await?;
+        for policy in self
+            .policies(writer.reader())
+            .await?
+            .into_iter()
+            .filter(|policy| policy.enabled)
+        {
+            cx.save_original(&site, &policy_object(&policy.name), policy.document.clone())
+                .await?;
             match writer.set_policy_enabled(policy.id, false).await {
-                Ok(_) => changes.push(change(policy_words(&site, &policy.name), "enabled", enabled(true), enabled(false))),
+                Ok(_) => changes.push(change(
+                    policy_words(&site, &policy.name),
+                    "enabled",
+                    enabled(true),
+                    enabled(false),
+                )),
                 // The flag was set by another hand: what is on under it waits for the day it is lifted.
-                Err(error) if error.kind() == ErrorKind::ReadOnly => return Err(fault::wrong(format!(
-                    "site `{site}` is read-only and its policy `{}` is enabled: read-only refuses to disable it; lift the flag (`runbook run settle` does, once the credentials are cut), then resume",
-                    policy.name
-                ))),
+                Err(error) if error.kind() == ErrorKind::ReadOnly => {
+                    return Err(fault::wrong(format!(
+                        "site `{site}` is read-only and its policy `{}` is enabled: read-only refuses to disable it; lift the flag (`runbook run settle` does, once the credentials are cut), then resume",
+                        policy.name
+                    )));
+                }
                 Err(error) => return Err(fault::harbor(error)),
             }
         }
@@ -147,14 +184,20 @@ impl Step<Sites> for HarborSilence {
         }
         let site = cx.world.bindings.site(&self.site).to_owned();
         let mut changes = Vec::new();
-        for policy in self.policies(look::writer(cx, &self.site)?.reader()).await? {
+        for policy in self
+            .policies(look::writer(cx, &self.site)?.reader())
+            .await?
+        {
             changes.extend(restore_enabled(cx, &site, &policy.name).await?);
         }
         Ok(changes)
     }
 
     fn owes(&self) -> Vec<Owed> {
-        vec![Owed { site: self.site.clone(), what: "silence".into() }]
+        vec![Owed {
+            site: self.site.clone(),
+            what: "silence".into(),
+        }]
     }
 }
 
@@ -170,7 +213,12 @@ impl HarborSilence {
         Ok(policies)
     }
 
-    async fn lift_flag(&self, cx: &WriteContext<'_, Sites>, site: &str, changes: &mut Vec<Change>) -> Result<(), StepError> {
+    async fn lift_flag(
+        &self,
+        cx: &WriteContext<'_, Sites>,
+        site: &str,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), StepError> {
         let writer = look::writer(cx, &self.site)?;
         if writer.reader().read_only().await.map_err(fault::harbor)? {
             cx.save_original(site, look::FLAG, json!(true)).await?;
@@ -180,19 +228,37 @@ impl HarborSilence {
         Ok(())
     }
 
-    async fn stop_all(&self, cx: &WriteContext<'_, Sites>, site: &str, changes: &mut Vec<Change>) -> Result<(), StepError> {
+    async fn stop_all(
+        &self,
+        cx: &WriteContext<'_, Sites>,
+        site: &str,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), StepError> {
         let writer = look::writer(cx, &self.site)?;
         let policies = self.policies(writer.reader()).await?;
         loop {
             let mut done = stopped(&cx.read());
-            let busy = busy(writer.reader(), &policies, cx.now(), |at| cx.clock().since(at), &done).await?;
+            let busy = busy(
+                writer.reader(),
+                &policies,
+                cx.now(),
+                |at| cx.clock().since(at),
+                &done,
+            )
+            .await?;
             if busy.is_empty() {
                 break;
             }
             let mut copies = false;
             for (policy, execution) in busy {
-                cx.tell(&format!("stopping execution {} of policy `{policy}`", execution.id));
-                writer.stop_execution(execution.id).await.map_err(fault::harbor)?;
+                cx.tell(&format!(
+                    "stopping execution {} of policy `{policy}`",
+                    execution.id
+                ));
+                writer
+                    .stop_execution(execution.id)
+                    .await
+                    .map_err(fault::harbor)?;
                 let object = format!("{} execution {}", policy_words(site, &policy), execution.id);
                 changes.push(change(object, "status", status(&execution), "Stopped"));
                 copies |= execution.in_progress > 0 || execution.total == 0;
@@ -200,7 +266,8 @@ impl HarborSilence {
             }
             cx.save_checkpoint("stopped", json!(done)).await?;
             if copies {
-                cx.save_checkpoint("settle-until", json!(cx.clock().after(self.settle.0))).await?;
+                cx.save_checkpoint("settle-until", json!(cx.clock().after(self.settle.0)))
+                    .await?;
             }
             cx.sleep(POLL).await?;
         }
@@ -213,11 +280,14 @@ impl HarborSilence {
 }
 
 fn stopped(cx: &ReadContext<'_, Sites>) -> Vec<i64> {
-    cx.checkpoint("stopped").and_then(|ids| serde_json::from_value(ids.clone()).ok()).unwrap_or_default()
+    cx.checkpoint("stopped")
+        .and_then(|ids| serde_json::from_value(ids.clone()).ok())
+        .unwrap_or_default()
 }
 
 fn settle_until(cx: &ReadContext<'_, Sites>) -> Option<Timestamp> {
-    cx.checkpoint("settle-until").and_then(|at| serde_json::from_value(at.clone()).ok())
+    cx.checkpoint("settle-until")
+        .and_then(|at| serde_json::from_value(at.clone()).ok())
 }
 
 /// Returns the executions that can still write: those in progress, and failed ones that Harbor may try again.
@@ -241,7 +311,8 @@ pub(crate) async fn busy(
                 && !stopped.contains(&execution.id)
                 && ended.is_none_or(|at| since(at) < RETRIES_FOR);
             let running = execution.in_progress > 0
-                || execution.status == ExecutionStatus::InProgress && execution.succeed < execution.total.max(1);
+                || execution.status == ExecutionStatus::InProgress
+                    && execution.succeed < execution.total.max(1);
             if running || pending {
                 busy.push((name.clone(), execution));
             }

@@ -47,7 +47,10 @@ impl Step<Sites> for HarborSync {
         let object = policy_words(&bound.site, &bound.name);
         let policy = policy(cx, &bound).await?;
         if let Err(error) = runbook_harbor::filter::Filters::from_policy(&policy) {
-            return Ok(vec![Finding::fail(object, format!("every run will fail: {error}"))]);
+            return Ok(vec![Finding::fail(
+                object,
+                format!("every run will fail: {error}"),
+            )]);
         }
         let Some(remote) = policy.remote() else {
             return Ok(vec![Finding::fail(object, "neither side is remote")]);
@@ -59,7 +62,9 @@ impl Step<Sites> for HarborSync {
         Ok(vec![
             match ping {
                 Ok(Ping::Ok) => Finding::ok(endpoint, "answers and takes the credentials"),
-                Ok(Ping::BadCredentials) => Finding::fail(endpoint, "refuses the credentials, or is no Harbor"),
+                Ok(Ping::BadCredentials) => {
+                    Finding::fail(endpoint, "refuses the credentials, or is no Harbor")
+                }
                 Ok(Ping::Unreachable) => Finding::fail(endpoint, "does not answer"),
                 Err(error) => Finding::warn(endpoint, format!("could not be pinged: {error}")),
             },
@@ -76,10 +81,17 @@ impl Step<Sites> for HarborSync {
             changes.push(change(&object, "enabled", enabled(false), enabled(true)));
         }
         changes.push(change(&object, "executions", "-", "one more"));
-        let Some(mark) = self.mark(cx) else { return Ok(Probe::NotDone(changes)) };
-        let above = look::reader(cx, &bound.site)?.executions_above(policy.id, mark).await.map_err(fault::harbor)?;
+        let Some(mark) = self.mark(cx) else {
+            return Ok(Probe::NotDone(changes));
+        };
+        let above = look::reader(cx, &bound.site)?
+            .executions_above(policy.id, mark)
+            .await
+            .map_err(fault::harbor)?;
         let won = above.iter().find(|execution| succeeded(cx, execution));
-        Ok(won.map_or(Probe::NotDone(changes), |execution| Probe::Done(output(execution))))
+        Ok(won.map_or(Probe::NotDone(changes), |execution| {
+            Probe::Done(output(execution))
+        }))
     }
 
     async fn run(&self, cx: &WriteContext<'_, Sites>) -> Result<Done, StepError> {
@@ -89,9 +101,14 @@ impl Step<Sites> for HarborSync {
         let object = policy_words(&bound.site, &bound.name);
         let mark = match self.mark(&read) {
             Some(mark) => mark,
-            None if self.above_mark.is_some() => return Err(fault::wrong("the step that takes the mark has none")),
+            None if self.above_mark.is_some() => {
+                return Err(fault::wrong("the step that takes the mark has none"));
+            }
             None => {
-                let mark = look::reader(&read, &bound.site)?.highest_execution(policy.id).await.map_err(fault::harbor)?;
+                let mark = look::reader(&read, &bound.site)?
+                    .highest_execution(policy.id)
+                    .await
+                    .map_err(fault::harbor)?;
                 cx.save_checkpoint("mark", json!(mark)).await?;
                 mark
             }
@@ -102,13 +119,24 @@ impl Step<Sites> for HarborSync {
         }
         // A way back from a later step finds the policy disabled.
         if !policy.enabled {
-            cx.save_original(&bound.site, &policy_object(&bound.name), policy.document.clone()).await?;
-            look::writer(cx, &bound.site)?.set_policy_enabled(policy.id, true).await.map_err(fault::harbor)?;
+            cx.save_original(
+                &bound.site,
+                &policy_object(&bound.name),
+                policy.document.clone(),
+            )
+            .await?;
+            look::writer(cx, &bound.site)?
+                .set_policy_enabled(policy.id, true)
+                .await
+                .map_err(fault::harbor)?;
             changes.push(change(&object, "enabled", enabled(false), enabled(true)));
         }
         let execution = self.follow(cx, &bound, &policy, mark).await?;
         changes.push(change(&object, "executions", "-", "one more"));
-        Ok(Done::Done { output: output(&execution), changes })
+        Ok(Done::Done {
+            output: output(&execution),
+            changes,
+        })
     }
 
     async fn undo(&self, cx: &WriteContext<'_, Sites>) -> Result<Vec<Change>, StepError> {
@@ -116,11 +144,27 @@ impl Step<Sites> for HarborSync {
         // What it copied needs no undoing; that it enabled the policy does.
         let policy = policy(&cx.read(), &bound).await?;
         let writer = look::writer(cx, &bound.site)?;
-        let running = busy(writer.reader(), std::slice::from_ref(&policy), cx.now(), |at| cx.clock().since(at), &[]).await?;
-        for (_, execution) in running.iter().filter(|(_, execution)| execution.id > self.mark(&cx.read()).unwrap_or(i64::MAX)) {
-            writer.stop_execution(execution.id).await.map_err(fault::harbor)?;
+        let running = busy(
+            writer.reader(),
+            std::slice::from_ref(&policy),
+            cx.now(),
+            |at| cx.clock().since(at),
+            &[],
+        )
+        .await?;
+        for (_, execution) in running
+            .iter()
+            .filter(|(_, execution)| execution.id > self.mark(&cx.read()).unwrap_or(i64::MAX))
+        {
+            writer
+                .stop_execution(execution.id)
+                .await
+                .map_err(fault::harbor)?;
         }
-        Ok(restore_enabled(cx, &bound.site, &bound.name).await?.into_iter().collect())
+        Ok(restore_enabled(cx, &bound.site, &bound.name)
+            .await?
+            .into_iter()
+            .collect())
     }
 }
 
@@ -150,24 +194,46 @@ impl HarborSync {
             .and_then(|ids| serde_json::from_value(ids.clone()).ok())
             .unwrap_or_default();
         loop {
-            let mut older = busy(writer.reader(), &policies, cx.now(), |at| cx.clock().since(at), &stopped).await?;
+            let mut older = busy(
+                writer.reader(),
+                &policies,
+                cx.now(),
+                |at| cx.clock().since(at),
+                &stopped,
+            )
+            .await?;
             older.retain(|(_, execution)| execution.id <= mark);
             if older.is_empty() {
                 break;
             }
             for (name, execution) in &older {
-                cx.tell(&format!("stopping execution {}, which began before the fence", execution.id));
-                writer.stop_execution(execution.id).await.map_err(fault::harbor)?;
-                let object = format!("{} execution {}", policy_words(&bound.site, name), execution.id);
+                cx.tell(&format!(
+                    "stopping execution {}, which began before the fence",
+                    execution.id
+                ));
+                writer
+                    .stop_execution(execution.id)
+                    .await
+                    .map_err(fault::harbor)?;
+                let object = format!(
+                    "{} execution {}",
+                    policy_words(&bound.site, name),
+                    execution.id
+                );
                 changes.push(change(object, "status", "InProgress", "Stopped"));
                 stopped.push(execution.id);
             }
             cx.save_checkpoint("stopped", json!(stopped)).await?;
-            let until = cx.clock().after(crate::harbor_silence::HarborSilence::settle_span());
+            let until = cx
+                .clock()
+                .after(crate::harbor_silence::HarborSilence::settle_span());
             cx.save_checkpoint("settle-until", json!(until)).await?;
             cx.sleep(POLL).await?;
         }
-        let until = cx.read().checkpoint("settle-until").and_then(|at| serde_json::from_value(at.clone()).ok());
+        let until = cx
+            .read()
+            .checkpoint("settle-until")
+            .and_then(|at| serde_json::from_value(at.clone()).ok());
         match until {
             Some(until) => cx.sleep_until(until).await,
             None => Ok(()),
@@ -184,16 +250,28 @@ impl HarborSync {
     ) -> Result<Execution, StepError> {
         let writer = look::writer(cx, &bound.site)?;
         let reader = writer.reader();
-        let above = reader.executions_above(policy.id, mark).await.map_err(fault::harbor)?;
-        if let Some(done) = above.iter().find(|execution| succeeded(&cx.read(), execution)) {
+        let above = reader
+            .executions_above(policy.id, mark)
+            .await
+            .map_err(fault::harbor)?;
+        if let Some(done) = above
+            .iter()
+            .find(|execution| succeeded(&cx.read(), execution))
+        {
             return Ok(done.clone());
         }
         let under_way = above.iter().find(|execution| {
-            matches!(observe_once(&cx.read(), execution), Progress::Running | Progress::Settling { .. })
+            matches!(
+                observe_once(&cx.read(), execution),
+                Progress::Running | Progress::Settling { .. }
+            )
         });
         let id = match under_way {
             Some(execution) => execution.id,
-            None => writer.start_execution(policy.id).await.map_err(fault::harbor)?,
+            None => writer
+                .start_execution(policy.id)
+                .await
+                .map_err(fault::harbor)?,
         };
         let mut settle = Settle::new(cx.clock().real(SETTLE));
         loop {
@@ -210,10 +288,16 @@ impl HarborSync {
                 )),
                 Progress::Failed { reason } => {
                     let log = self.failed_log(cx, bound, id).await;
-                    return Err(StepError::transient(format!("execution {id} of policy `{}` failed: {reason}{log}", bound.name)));
+                    return Err(StepError::transient(format!(
+                        "execution {id} of policy `{}` failed: {reason}{log}",
+                        bound.name
+                    )));
                 }
                 Progress::Stopped => {
-                    return Err(StepError::transient(format!("execution {id} of policy `{}` was stopped by somebody", bound.name)));
+                    return Err(StepError::transient(format!(
+                        "execution {id} of policy `{}` was stopped by somebody",
+                        bound.name
+                    )));
                 }
             }
             cx.sleep(POLL).await?;
@@ -221,12 +305,27 @@ impl HarborSync {
     }
 
     /// The reason of a failed task stands in its log alone.
-    async fn failed_log(&self, cx: &WriteContext<'_, Sites>, bound: &PolicyBinding, id: i64) -> String {
-        let Ok(writer) = look::writer(cx, &bound.site) else { return String::new() };
-        let Ok(tasks) = writer.reader().tasks(id).await else { return String::new() };
-        let Some(task) = tasks.iter().find(|task| task.status == TaskStatus::Failed) else { return String::new() };
+    async fn failed_log(
+        &self,
+        cx: &WriteContext<'_, Sites>,
+        bound: &PolicyBinding,
+        id: i64,
+    ) -> String {
+        let Ok(writer) = look::writer(cx, &bound.site) else {
+            return String::new();
+        };
+        let Ok(tasks) = writer.reader().tasks(id).await else {
+            return String::new();
+        };
+        let Some(task) = tasks.iter().find(|task| task.status == TaskStatus::Failed) else {
+            return String::new();
+        };
         match writer.reader().task_log_tail(id, task.id, LOG_TAIL).await {
-            Ok(log) => format!("; {}: {}", task.src_resource, log.lines().last().unwrap_or_default()),
+            Ok(log) => format!(
+                "; {}: {}",
+                task.src_resource,
+                log.lines().last().unwrap_or_default()
+            ),
             Err(_) => format!("; {}", task.src_resource),
         }
     }
@@ -239,7 +338,10 @@ fn observe_once(cx: &ReadContext<'_, Sites>, execution: &Execution) -> Progress 
 }
 
 fn succeeded(cx: &ReadContext<'_, Sites>, execution: &Execution) -> bool {
-    matches!(observe_once(cx, execution), Progress::Succeeded | Progress::SucceededNothing)
+    matches!(
+        observe_once(cx, execution),
+        Progress::Succeeded | Progress::SucceededNothing
+    )
 }
 
 fn output(execution: &Execution) -> Value {

@@ -43,26 +43,43 @@ impl Step<Sites> for Http {
 
     async fn run(&self, cx: &WriteContext<'_, Sites>) -> Result<Done, StepError> {
         (cx.world.before_write)().map_err(StepError::permanent)?;
-        let method = self.method.parse().map_err(|_| fault::wrong(format!("`{}` is no method", self.method)))?;
+        let method = self
+            .method
+            .parse()
+            .map_err(|_| fault::wrong(format!("`{}` is no method", self.method)))?;
         let client = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .timeout(LIMIT)
             .build()
             .map_err(StepError::permanent)?;
-        let mut request = client.request(method, &self.url).header("x-request-id", cx.token());
+        let mut request = client
+            .request(method, &self.url)
+            .header("x-request-id", cx.token());
         if let Some(body) = &self.body {
             request = request.json(body);
         }
         let answer = request.send().await.map_err(|error| {
-            if error.is_connect() { StepError::transient(error) } else { StepError::unknown(error) }
+            if error.is_connect() {
+                StepError::transient(error)
+            } else {
+                StepError::unknown(error)
+            }
         })?;
         let status = answer.status();
-        let good = self.expect_status.map_or(status.is_success(), |wanted| status.as_u16() == wanted);
+        let good = self
+            .expect_status
+            .map_or(status.is_success(), |wanted| status.as_u16() == wanted);
         if good {
-            Ok(Done::Done { output: json!({ "status": status.as_u16() }), changes: Vec::new() })
+            Ok(Done::Done {
+                output: json!({ "status": status.as_u16() }),
+                changes: Vec::new(),
+            })
         } else {
-            Err(fault::wrong(format!("{} {} answered {status}", self.method, self.url)))
+            Err(fault::wrong(format!(
+                "{} {} answered {status}",
+                self.method, self.url
+            )))
         }
     }
 }

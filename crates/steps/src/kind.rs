@@ -125,8 +125,11 @@ pub fn build(plan: &Plan) -> Result<Vec<Box<dyn Step<Sites>>>, BuildError> {
         .iter()
         .map(|planned| {
             let tagged = serde_json::json!({ &planned.kind: planned.action });
-            let kind: Kind = serde_json::from_value(tagged)
-                .map_err(|source| BuildError::Action { step: planned.id.clone(), source })?;
+            let kind: Kind =
+                serde_json::from_value(tagged).map_err(|source| BuildError::Action {
+                    step: planned.id.clone(),
+                    source,
+                })?;
             Ok(kind.step())
         })
         .collect()

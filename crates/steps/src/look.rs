@@ -10,13 +10,23 @@ use crate::fault;
 use crate::world::Sites;
 
 /// Returns the reading client of a site.
-pub(crate) fn reader<'a>(cx: &'a ReadContext<'_, Sites>, site: &str) -> Result<&'a Reader, StepError> {
-    cx.world.harbor(site).ok_or_else(|| fault::wrong(format!("the plan has no site `{site}`")))
+pub(crate) fn reader<'a>(
+    cx: &'a ReadContext<'_, Sites>,
+    site: &str,
+) -> Result<&'a Reader, StepError> {
+    cx.world
+        .harbor(site)
+        .ok_or_else(|| fault::wrong(format!("the plan has no site `{site}`")))
 }
 
 /// Returns the writing client of a site.
-pub(crate) fn writer<'a>(cx: &'a WriteContext<'_, Sites>, site: &str) -> Result<&'a Writer, StepError> {
-    cx.world.harbor(site).ok_or_else(|| fault::wrong(format!("the plan has no site `{site}`")))
+pub(crate) fn writer<'a>(
+    cx: &'a WriteContext<'_, Sites>,
+    site: &str,
+) -> Result<&'a Writer, StepError> {
+    cx.world
+        .harbor(site)
+        .ok_or_else(|| fault::wrong(format!("the plan has no site `{site}`")))
 }
 
 /// Returns what a word such as `forward` is bound to.
@@ -32,12 +42,20 @@ pub(crate) fn binding(cx: &ReadContext<'_, Sites>, word: &str) -> Result<PolicyB
 }
 
 /// Returns a policy by its binding.
-pub(crate) async fn policy(cx: &ReadContext<'_, Sites>, bound: &PolicyBinding) -> Result<Policy, StepError> {
+pub(crate) async fn policy(
+    cx: &ReadContext<'_, Sites>,
+    bound: &PolicyBinding,
+) -> Result<Policy, StepError> {
     reader(cx, &bound.site)?
         .policy_named(&bound.name)
         .await
         .map_err(fault::harbor)?
-        .ok_or_else(|| fault::wrong(format!("site `{}` has no replication policy `{}`", bound.site, bound.name)))
+        .ok_or_else(|| {
+            fault::wrong(format!(
+                "site `{}` has no replication policy `{}`",
+                bound.site, bound.name
+            ))
+        })
 }
 
 /// The words for a policy.
@@ -51,8 +69,18 @@ pub(crate) fn robot_words(site: &str, name: &str) -> String {
 }
 
 /// One field, before and after.
-pub(crate) fn change(object: impl Into<String>, field: &str, before: impl ToString, after: impl ToString) -> Change {
-    Change { object: object.into(), field: field.to_owned(), before: before.to_string(), after: after.to_string() }
+pub(crate) fn change(
+    object: impl Into<String>,
+    field: &str,
+    before: impl ToString,
+    after: impl ToString,
+) -> Change {
+    Change {
+        object: object.into(),
+        field: field.to_owned(),
+        before: before.to_string(),
+        after: after.to_string(),
+    }
 }
 
 /// Says on or off, as people say of a policy.
@@ -83,21 +111,40 @@ pub(crate) async fn restore_enabled(
     name: &str,
 ) -> Result<Option<Change>, StepError> {
     let read = cx.read();
-    let Some(original) = read.original(site, &policy_object(name)).filter(|document| !document.is_null()) else {
+    let Some(original) = read
+        .original(site, &policy_object(name))
+        .filter(|document| !document.is_null())
+    else {
         return Ok(None);
     };
     // A policy that is disabled has no such key at all: Harbor leaves zero values out.
     let wanted = original["enabled"].as_bool().unwrap_or(false);
     let writer = writer(cx, site)?;
-    let Some(now) = writer.reader().policy_named(name).await.map_err(fault::harbor)? else { return Ok(None) };
+    let Some(now) = writer
+        .reader()
+        .policy_named(name)
+        .await
+        .map_err(fault::harbor)?
+    else {
+        return Ok(None);
+    };
     if now.enabled == wanted {
         return Ok(None);
     }
-    writer.set_policy_enabled(now.id, wanted).await.map_err(fault::harbor)?;
-    Ok(Some(change(policy_words(site, name), "enabled", enabled(now.enabled), enabled(wanted))))
+    writer
+        .set_policy_enabled(now.id, wanted)
+        .await
+        .map_err(fault::harbor)?;
+    Ok(Some(change(
+        policy_words(site, name),
+        "enabled",
+        enabled(now.enabled),
+        enabled(wanted),
+    )))
 }
 
 /// Tells whether a step of this run is owed.
 pub(crate) fn is_owed(cx: &ReadContext<'_, Sites>, step: Option<&str>) -> bool {
-    step.and_then(|step| cx.run.step(step)).is_some_and(|record| record.state == StepState::Owed)
+    step.and_then(|step| cx.run.step(step))
+        .is_some_and(|record| record.state == StepState::Owed)
 }

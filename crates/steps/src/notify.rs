@@ -63,15 +63,26 @@ impl Step<Sites> for Notify {
             }
         }
         if failed.is_empty() {
-            Ok(Done::Done { output: json!({ "told": told }), changes: Vec::new() })
+            Ok(Done::Done {
+                output: json!({ "told": told }),
+                changes: Vec::new(),
+            })
         } else {
             Err(StepError::transient(failed.join("; ")))
         }
     }
 }
 
-async fn webhook(cx: &WriteContext<'_, Sites>, name: &str, notice: &Value) -> Result<(), StepError> {
-    let url = cx.world.webhooks.get(name).ok_or_else(|| fault::wrong("its address is missing"))?;
+async fn webhook(
+    cx: &WriteContext<'_, Sites>,
+    name: &str,
+    notice: &Value,
+) -> Result<(), StepError> {
+    let url = cx
+        .world
+        .webhooks
+        .get(name)
+        .ok_or_else(|| fault::wrong("its address is missing"))?;
     let client = reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
@@ -79,13 +90,24 @@ async fn webhook(cx: &WriteContext<'_, Sites>, name: &str, notice: &Value) -> Re
         .build()
         .map_err(StepError::permanent)?;
     // The address may be a secret: an error must not repeat it.
-    let answer = client.post(url.expose_secret()).json(notice).send().await.map_err(|error| StepError::transient(error.without_url()))?;
+    let answer = client
+        .post(url.expose_secret())
+        .json(notice)
+        .send()
+        .await
+        .map_err(|error| StepError::transient(error.without_url()))?;
     let status = answer.status();
-    if status.is_success() { Ok(()) } else { Err(StepError::transient(format!("answered {status}"))) }
+    if status.is_success() {
+        Ok(())
+    } else {
+        Err(StepError::transient(format!("answered {status}")))
+    }
 }
 
 async fn command(argv: &[String], notice: &Value) -> Result<(), StepError> {
-    let (program, rest) = argv.split_first().ok_or_else(|| fault::wrong("its command is empty"))?;
+    let (program, rest) = argv
+        .split_first()
+        .ok_or_else(|| fault::wrong("its command is empty"))?;
     let mut child = tokio::process::Command::new(program)
         .args(rest)
         .stdin(Stdio::piped())
@@ -102,5 +124,9 @@ async fn command(argv: &[String], notice: &Value) -> Result<(), StepError> {
         .await
         .map_err(|_| StepError::transient("no end after 10s"))?
         .map_err(StepError::transient)?;
-    if status.success() { Ok(()) } else { Err(StepError::transient(format!("ended with {status}"))) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(StepError::transient(format!("ended with {status}")))
+    }
 }

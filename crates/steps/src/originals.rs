@@ -27,15 +27,25 @@ impl Step<Sites> for Originals {
     }
 
     async fn probe(&self, cx: &ReadContext<'_, Sites>) -> Result<Probe, StepError> {
-        let saved = cx.run.originals.contains_key(&(DNS.to_owned(), "record".to_owned()));
-        Ok(if saved { Probe::Done(Value::Null) } else { Probe::NotDone(Vec::new()) })
+        let saved = cx
+            .run
+            .originals
+            .contains_key(&(DNS.to_owned(), "record".to_owned()));
+        Ok(if saved {
+            Probe::Done(Value::Null)
+        } else {
+            Probe::NotDone(Vec::new())
+        })
     }
 
     async fn run(&self, cx: &WriteContext<'_, Sites>) -> Result<Done, StepError> {
         let bindings = cx.world.bindings.clone();
         for site in [&bindings.active, &bindings.standby] {
             let reader = look::writer(cx, site)?.reader();
-            let silent = self.may_be_silent.iter().any(|role| bindings.site(role) == site);
+            let silent = self
+                .may_be_silent
+                .iter()
+                .any(|role| bindings.site(role) == site);
             match of_site(reader, &bindings.robots).await {
                 Ok(objects) => {
                     for (object, document) in objects {
@@ -47,7 +57,8 @@ impl Step<Sites> for Originals {
             }
         }
         // The record last: its presence says that all are there.
-        let name = runbook_dns::Name::parse(&bindings.endpoint.name).map_err(StepError::permanent)?;
+        let name =
+            runbook_dns::Name::parse(&bindings.endpoint.name).map_err(StepError::permanent)?;
         let found = cx.world.dns.read(&name).await.map_err(fault::dns)?;
         let record = serde_json::to_value(&found).map_err(StepError::permanent)?;
         cx.save_original(DNS, "record", record).await?;
@@ -56,7 +67,10 @@ impl Step<Sites> for Originals {
 }
 
 async fn of_site(reader: &Reader, robots: &[String]) -> Result<Vec<(String, Value)>, StepError> {
-    let mut objects = vec![(FLAG.to_owned(), json!(reader.read_only().await.map_err(fault::harbor)?))];
+    let mut objects = vec![(
+        FLAG.to_owned(),
+        json!(reader.read_only().await.map_err(fault::harbor)?),
+    )];
     for policy in reader.policies().await.map_err(fault::harbor)? {
         objects.push((policy_object(&policy.name), policy.document));
     }

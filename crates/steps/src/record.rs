@@ -17,19 +17,30 @@ pub(crate) fn name(bindings: &Bindings) -> Result<Name, StepError> {
 
 /// Returns the set that stands at the name while a site serves.
 pub(crate) fn set_for(bindings: &Bindings, site: &str, ttl: u32) -> Result<RecordSet, StepError> {
-    let value = bindings
-        .endpoint
-        .targets
-        .get(site)
-        .ok_or_else(|| fault::wrong(format!("endpoint `{}` has no target for site `{site}`", bindings.endpoint.name)))?;
+    let value = bindings.endpoint.targets.get(site).ok_or_else(|| {
+        fault::wrong(format!(
+            "endpoint `{}` has no target for site `{site}`",
+            bindings.endpoint.name
+        ))
+    })?;
     // One value, or several with blanks between them.
     let values = value.split_whitespace();
-    RecordSet::new(name(bindings)?, bindings.endpoint.dns.record_type(), ttl, values).map_err(StepError::permanent)
+    RecordSet::new(
+        name(bindings)?,
+        bindings.endpoint.dns.record_type(),
+        ttl,
+        values,
+    )
+    .map_err(StepError::permanent)
 }
 
 /// The words for the record.
 pub(crate) fn words(bindings: &Bindings) -> String {
-    format!("DNS {} {}", bindings.endpoint.name, bindings.endpoint.dns.record_type())
+    format!(
+        "DNS {} {}",
+        bindings.endpoint.name,
+        bindings.endpoint.dns.record_type()
+    )
 }
 
 /// Returns the text of our ownership marker while a site serves.
@@ -38,7 +49,11 @@ pub(crate) fn marker_text(bindings: &Bindings, serves: &str) -> String {
 }
 
 /// Returns the marker's change, or why the record is not ours.
-pub(crate) fn marker(bindings: &Bindings, found: &Found, desired: String) -> Result<MarkerChange, StepError> {
+pub(crate) fn marker(
+    bindings: &Bindings,
+    found: &Found,
+    desired: String,
+) -> Result<MarkerChange, StepError> {
     let there = found.marker_text();
     if let Some(text) = &there
         && !is_ours(bindings, text)
@@ -48,28 +63,53 @@ pub(crate) fn marker(bindings: &Bindings, found: &Found, desired: String) -> Res
             bindings.endpoint.name, bindings.owner
         )));
     }
-    Ok(MarkerChange { expected: there, desired })
+    Ok(MarkerChange {
+        expected: there,
+        desired,
+    })
 }
 
 fn is_ours(bindings: &Bindings, text: &str) -> bool {
-    text.split_whitespace().any(|word| word == format!("owner={}", bindings.owner))
+    text.split_whitespace()
+        .any(|word| word == format!("owner={}", bindings.owner))
 }
 
 /// Returns a change of the record from the set that stands there, with the marker.
-pub(crate) fn change(bindings: &Bindings, found: &Found, desired: RecordSet, serves: &str) -> Result<Change, StepError> {
-    let expected = found.set(desired.kind).cloned().map_or(Expected::Absent, Expected::Exactly);
+pub(crate) fn change(
+    bindings: &Bindings,
+    found: &Found,
+    desired: RecordSet,
+    serves: &str,
+) -> Result<Change, StepError> {
+    let expected = found
+        .set(desired.kind)
+        .cloned()
+        .map_or(Expected::Absent, Expected::Exactly);
     let marker = marker(bindings, found, marker_text(bindings, serves))?;
-    Ok(Change { name: name(bindings)?, expected, desired: Some(desired), marker: Some(marker) })
+    Ok(Change {
+        name: name(bindings)?,
+        expected,
+        desired: Some(desired),
+        marker: Some(marker),
+    })
 }
 
 /// Returns the authoritative servers: as configured, or by walking the zone.
-pub(crate) async fn servers(bindings: &Bindings, dns: &dyn runbook_dns::Reader) -> Result<Vec<SocketAddr>, StepError> {
+pub(crate) async fn servers(
+    bindings: &Bindings,
+    dns: &dyn runbook_dns::Reader,
+) -> Result<Vec<SocketAddr>, StepError> {
     if let Some(servers) = bindings.endpoint.dns.authoritative().map_err(fault::dns)? {
         return Ok(servers);
     }
     let zone = dns.zone().await.map_err(fault::dns)?;
-    let via = bindings.endpoint.resolver.map_or(Vantage::System, Vantage::Resolver);
-    authoritative_servers(&zone.name, &via, DNS_TIMEOUT).await.map_err(fault::look)
+    let via = bindings
+        .endpoint
+        .resolver
+        .map_or(Vantage::System, Vantage::Resolver);
+    authoritative_servers(&zone.name, &via, DNS_TIMEOUT)
+        .await
+        .map_err(fault::look)
 }
 
 /// What the authoritative servers say together.
@@ -83,19 +123,31 @@ pub(crate) enum Said {
 
 /// Asks every authoritative server.
 pub(crate) async fn ask(bindings: &Bindings, servers: &[SocketAddr]) -> Result<Said, StepError> {
-    let read = read_back(servers, &name(bindings)?, bindings.endpoint.dns.record_type(), DNS_TIMEOUT).await;
+    let read = read_back(
+        servers,
+        &name(bindings)?,
+        bindings.endpoint.dns.record_type(),
+        DNS_TIMEOUT,
+    )
+    .await;
     let mut sets = Vec::new();
     let mut words = Vec::new();
     for (server, answer) in read {
         match answer {
             Ok(set) => {
-                words.push((server, set.as_ref().map_or_else(|| "nothing".to_owned(), shown)));
+                words.push((
+                    server,
+                    set.as_ref().map_or_else(|| "nothing".to_owned(), shown),
+                ));
                 sets.push(set);
             }
             Err(error) => words.push((server, error.to_string())),
         }
     }
-    let agree = sets.len() == words.len() && sets.windows(2).all(|two| same(two[0].as_ref(), two[1].as_ref()));
+    let agree = sets.len() == words.len()
+        && sets
+            .windows(2)
+            .all(|two| same(two[0].as_ref(), two[1].as_ref()));
     Ok(match sets.into_iter().next() {
         Some(first) if agree => Said::All(first),
         _ => Said::Mixed(words),

@@ -43,7 +43,12 @@ impl Step<Sites> for RegistryProbe {
         let object = format!("{site} as `{name}`");
         let at = match address_of_site(cx.world, site).await {
             Ok(at) => at,
-            Err(error) => return Ok(vec![Finding::warn(object, format!("its address cannot be found: {error}"))]),
+            Err(error) => {
+                return Ok(vec![Finding::warn(
+                    object,
+                    format!("its address cannot be found: {error}"),
+                )]);
+            }
         };
         let Some(endpoint) = cx.world.service(site, Some(at)) else {
             return Ok(vec![Finding::fail(object, "the endpoint's url is none")]);
@@ -52,7 +57,9 @@ impl Step<Sites> for RegistryProbe {
         Ok(vec![match service.ping().await {
             Ok(oci::Ping::Token { realm, .. }) if realm.host_str() != Some(name) => Finding::warn(
                 object,
-                format!("hands out tokens at `{realm}`: clients must reach that host too, or set external_url to the service name"),
+                format!(
+                    "hands out tokens at `{realm}`: clients must reach that host too, or set external_url to the service name"
+                ),
             ),
             Ok(_) => Finding::ok(object, "answers under the service name"),
             Err(error) => Finding::fail(object, error.to_string()),
@@ -68,26 +75,49 @@ impl Step<Sites> for RegistryProbe {
         let bindings = cx.world.bindings.clone();
         let site = bindings.site(&self.site).to_owned();
         let at = address_by_name(read.world, &site).await?;
-        let endpoint = read.world.service(&site, Some(at)).ok_or_else(|| fault::wrong("the endpoint's url is none"))?;
+        let endpoint = read
+            .world
+            .service(&site, Some(at))
+            .ok_or_else(|| fault::wrong("the endpoint's url is none"))?;
         let client = cx.world.registry(endpoint).map_err(fault::harbor)?;
         let harbor = look::writer(cx, &site)?;
 
         let pulled = pull_something(harbor.reader(), client.reader()).await?;
-        let canary = Canary::new(&bindings.endpoint.probe.project, &bindings.endpoint.probe.repository, cx.token());
-        cx.tell(&format!("pushing and pulling the canary {}", canary.repository));
+        let canary = Canary::new(
+            &bindings.endpoint.probe.project,
+            &bindings.endpoint.probe.repository,
+            cx.token(),
+        );
+        cx.tell(&format!(
+            "pushing and pulling the canary {}",
+            canary.repository
+        ));
         canary.push(&client).await?;
-        let back = client.reader().manifest(&canary.repository, &canary.digest()).await.map_err(fault::harbor)?;
+        let back = client
+            .reader()
+            .manifest(&canary.repository, &canary.digest())
+            .await
+            .map_err(fault::harbor)?;
         if back.bytes != canary.manifest {
-            return Err(fault::wrong(format!("the canary {} came back with other bytes", canary.repository)));
+            return Err(fault::wrong(format!(
+                "the canary {} came back with other bytes",
+                canary.repository
+            )));
         }
         canary.remove(cx, &site).await?;
-        let output = json!({ "address": at.to_string(), "pulled": pulled, "pushed": canary.repository });
-        Ok(Done::Done { output, changes: Vec::new() })
+        let output =
+            json!({ "address": at.to_string(), "pulled": pulled, "pushed": canary.repository });
+        Ok(Done::Done {
+            output,
+            changes: Vec::new(),
+        })
     }
 
     async fn undo(&self, cx: &WriteContext<'_, Sites>) -> Result<Vec<Change>, StepError> {
         let probe = &cx.world.bindings.endpoint.probe;
-        Canary::new(&probe.project, &probe.repository, cx.token()).remove(cx, &self.site).await?;
+        Canary::new(&probe.project, &probe.repository, cx.token())
+            .remove(cx, &self.site)
+            .await?;
         Ok(Vec::new())
     }
 }
@@ -133,15 +163,29 @@ impl Canary {
 
     async fn push(&self, client: &oci::Writer) -> Result<(), StepError> {
         for blob in [&self.config, &self.layer] {
-            client.push_blob(&self.repository, blob.clone()).await.map_err(fault::harbor)?;
+            client
+                .push_blob(&self.repository, blob.clone())
+                .await
+                .map_err(fault::harbor)?;
         }
-        client.push_manifest(&self.repository, "canary", MANIFEST_TYPE, self.manifest.clone()).await.map_err(fault::harbor)?;
+        client
+            .push_manifest(
+                &self.repository,
+                "canary",
+                MANIFEST_TYPE,
+                self.manifest.clone(),
+            )
+            .await
+            .map_err(fault::harbor)?;
         Ok(())
     }
 
     async fn remove(&self, cx: &WriteContext<'_, Sites>, site: &str) -> Result<(), StepError> {
         let harbor = look::writer(cx, site)?;
-        match harbor.delete_artifact(&self.project, &self.in_project, &self.digest()).await {
+        match harbor
+            .delete_artifact(&self.project, &self.in_project, &self.digest())
+            .await
+        {
             Err(error) if !error.is_not_found() => Err(fault::harbor(error)),
             _ => Ok(()),
         }
@@ -150,16 +194,29 @@ impl Canary {
 
 /// Pulls some image that the site has, byte by byte, as a client would. Returns its name; none if the site is empty.
 async fn pull_something(harbor: &Reader, client: &oci::Reader) -> Result<Value, StepError> {
-    let query = ArtifactQuery { with_label: false, with_accessory: false };
+    let query = ArtifactQuery {
+        with_label: false,
+        with_accessory: false,
+    };
     for project in harbor.projects().await.map_err(fault::harbor)? {
         if project.is_proxy_cache() {
             continue;
         }
-        for repository in harbor.repositories(&project.name).await.map_err(fault::harbor)? {
+        for repository in harbor
+            .repositories(&project.name)
+            .await
+            .map_err(fault::harbor)?
+        {
             let name = repository.name_in_project();
-            let (artifacts, _) = harbor.artifacts_page(&project.name, name, &query, 1).await.map_err(fault::harbor)?;
+            let (artifacts, _) = harbor
+                .artifacts_page(&project.name, name, &query, 1)
+                .await
+                .map_err(fault::harbor)?;
             if let Some(artifact) = artifacts.first() {
-                let manifest = client.manifest(&repository.name, &artifact.digest).await.map_err(fault::harbor)?;
+                let manifest = client
+                    .manifest(&repository.name, &artifact.digest)
+                    .await
+                    .map_err(fault::harbor)?;
                 return Ok(json!(format!("{}@{}", repository.name, manifest.digest)));
             }
         }
@@ -182,17 +239,34 @@ async fn address_of_site(reader: &SitesReader, site: &str) -> Result<SocketAddr,
     if let Some(at) = endpoint.connect_to.get(site) {
         return Ok(*at);
     }
-    let target = endpoint.targets.get(site).and_then(|value| value.split_whitespace().next());
-    address(reader, target.ok_or_else(|| fault::wrong(format!("site `{site}` has no target")))?).await
+    let target = endpoint
+        .targets
+        .get(site)
+        .and_then(|value| value.split_whitespace().next());
+    address(
+        reader,
+        target.ok_or_else(|| fault::wrong(format!("site `{site}` has no target")))?,
+    )
+    .await
 }
 
 async fn address(reader: &SitesReader, host: &str) -> Result<SocketAddr, StepError> {
-    let url: reqwest::Url = reader.bindings.endpoint.url.parse().map_err(StepError::permanent)?;
+    let url: reqwest::Url = reader
+        .bindings
+        .endpoint
+        .url
+        .parse()
+        .map_err(StepError::permanent)?;
     let port = url.port_or_known_default().unwrap_or(443);
     if let Ok(ip) = host.parse::<std::net::IpAddr>() {
         return Ok((ip, port).into());
     }
     let name = Name::parse(host).map_err(StepError::permanent)?;
-    let found = resolve_addresses(&reader.resolver(), &name, DNS_TIMEOUT).await.map_err(fault::look)?;
-    found.first().map(|ip| (*ip, port).into()).ok_or_else(|| fault::wrong(format!("`{host}` has no address")))
+    let found = resolve_addresses(&reader.resolver(), &name, DNS_TIMEOUT)
+        .await
+        .map_err(fault::look)?;
+    found
+        .first()
+        .map(|ip| (*ip, port).into())
+        .ok_or_else(|| fault::wrong(format!("`{host}` has no address")))
 }

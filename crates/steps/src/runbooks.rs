@@ -2,7 +2,10 @@
 
 /// The names of the built-in runbooks, with one line each.
 pub const BUILTIN: &[(&str, &str)] = &[
-    ("failover", "move the clients to the standby, planned or unplanned"),
+    (
+        "failover",
+        "move the clients to the standby, planned or unplanned",
+    ),
     ("failback", "move them back to the former active"),
     ("settle", "pay what is owed when a site has returned"),
 ];

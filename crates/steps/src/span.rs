@@ -11,7 +11,11 @@ pub struct Span(pub Duration);
 impl Serialize for Span {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let ms = self.0.as_millis();
-        to.serialize_str(&if ms.is_multiple_of(1000) { format!("{}s", ms / 1000) } else { format!("{ms}ms") })
+        to.serialize_str(&if ms.is_multiple_of(1000) {
+            format!("{}s", ms / 1000)
+        } else {
+            format!("{ms}ms")
+        })
     }
 }
 
@@ -24,7 +28,11 @@ impl<'de> Deserialize<'de> for Span {
             .and_then(|span| Duration::try_from(span).ok())
             .filter(|_| text.chars().any(char::is_alphabetic))
             .map(Span)
-            .ok_or_else(|| D::Error::custom(format!("`{text}` is not a span of time: write it with its unit, such as `10s` or `5m`")))
+            .ok_or_else(|| {
+                D::Error::custom(format!(
+                    "`{text}` is not a span of time: write it with its unit, such as `10s` or `5m`"
+                ))
+            })
     }
 }
 

@@ -64,11 +64,19 @@ impl std::fmt::Display for Verdict {
 pub async fn verdict(reader: &SitesReader, site: &str) -> Judged {
     let site = reader.bindings.site(site).to_owned();
     let Some(harbor) = reader.harbor(&site) else {
-        return Judged { evidence: vec!["no such site".into()], site, verdict: Verdict::Dead };
+        return Judged {
+            evidence: vec!["no such site".into()],
+            site,
+            verdict: Verdict::Dead,
+        };
     };
     let oci = harbor.oci();
-    let (health, identity, pull, peer) =
-        futures_util::join!(harbor.health(), harbor.identity(), oci.ping(), peer_ping(reader, &site));
+    let (health, identity, pull, peer) = futures_util::join!(
+        harbor.health(),
+        harbor.identity(),
+        oci.ping(),
+        peer_ping(reader, &site)
+    );
     let mut evidence = Vec::new();
     let mut faults: Vec<String> = Vec::new();
     let mut reached = 0;
@@ -76,7 +84,14 @@ pub async fn verdict(reader: &SitesReader, site: &str) -> Judged {
         Ok(health) => {
             reached += 1;
             faults.extend(health.unhealthy().iter().map(|name| (*name).to_owned()));
-            evidence.push(format!("health from here: {}", if health.is_healthy() { "healthy" } else { "unhealthy" }));
+            evidence.push(format!(
+                "health from here: {}",
+                if health.is_healthy() {
+                    "healthy"
+                } else {
+                    "unhealthy"
+                }
+            ));
         }
         Err(error) => evidence.push(format!("health from here: {error}")),
     }
@@ -117,7 +132,11 @@ pub async fn verdict(reader: &SitesReader, site: &str) -> Judged {
     };
     faults.sort();
     faults.dedup();
-    let read_only = if faults.is_empty() && reached == 3 { harbor.read_only().await.unwrap_or(false) } else { false };
+    let read_only = if faults.is_empty() && reached == 3 {
+        harbor.read_only().await.unwrap_or(false)
+    } else {
+        false
+    };
     let verdict = match (reached, peer_reached) {
         (0, Some(true)) => Verdict::HalfOpen,
         (0, _) => Verdict::Dead,
@@ -127,24 +146,47 @@ pub async fn verdict(reader: &SitesReader, site: &str) -> Judged {
         _ if read_only => Verdict::ReadOnly,
         _ => Verdict::Healthy,
     };
-    Judged { site, verdict, evidence }
+    Judged {
+        site,
+        verdict,
+        evidence,
+    }
 }
 
 /// Asks the other site to ping its endpoint for this one. Its `status` field would be minutes old.
 async fn peer_ping(reader: &SitesReader, site: &str) -> Option<(String, Option<bool>)> {
     let bindings: &Bindings = &reader.bindings;
     let other = reader.harbor(bindings.other(site))?;
-    let address = reader.harbor(site)?.url().as_str().trim_end_matches('/').to_owned();
+    let address = reader
+        .harbor(site)?
+        .url()
+        .as_str()
+        .trim_end_matches('/')
+        .to_owned();
     let name = other.site();
     let registries = match other.registries().await {
         Ok(registries) => registries,
         Err(error) => return Some((format!("`{name}` cannot be asked: {error}"), None)),
     };
-    let endpoint = registries.iter().find(|registry| registry.url.trim_end_matches('/').eq_ignore_ascii_case(&address))?;
+    let endpoint = registries.iter().find(|registry| {
+        registry
+            .url
+            .trim_end_matches('/')
+            .eq_ignore_ascii_case(&address)
+    })?;
     Some(match other.ping_registry(endpoint.id).await {
-        Ok(Ping::Ok) => (format!("`{name}`'s ping of its endpoint: answers"), Some(true)),
-        Ok(Ping::BadCredentials) => (format!("`{name}`'s ping of its endpoint: refuses the credentials"), Some(true)),
-        Ok(Ping::Unreachable) => (format!("`{name}`'s ping of its endpoint: no answer"), Some(false)),
+        Ok(Ping::Ok) => (
+            format!("`{name}`'s ping of its endpoint: answers"),
+            Some(true),
+        ),
+        Ok(Ping::BadCredentials) => (
+            format!("`{name}`'s ping of its endpoint: refuses the credentials"),
+            Some(true),
+        ),
+        Ok(Ping::Unreachable) => (
+            format!("`{name}`'s ping of its endpoint: no answer"),
+            Some(false),
+        ),
         // A read-only Harbor refuses the ping itself.
         Err(error) => (format!("`{name}` cannot ping: {error}"), None),
     })

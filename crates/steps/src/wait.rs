@@ -33,14 +33,20 @@ impl Step<Sites> for Wait {
 
     async fn probe(&self, cx: &ReadContext<'_, Sites>) -> Result<Probe, StepError> {
         let over = until(cx).is_some_and(|until| until <= cx.clock.now());
-        Ok(if over { Probe::Done(Value::Null) } else { Probe::NotDone(Vec::new()) })
+        Ok(if over {
+            Probe::Done(Value::Null)
+        } else {
+            Probe::NotDone(Vec::new())
+        })
     }
 
     async fn run(&self, cx: &WriteContext<'_, Sites>) -> Result<Done, StepError> {
         if until(&cx.read()).is_none() {
             let (from, span) = self.span(&cx.read());
             let real = cx.clock().real(span);
-            let until = from.checked_add(jiff::SignedDuration::try_from(real).unwrap_or_default()).unwrap_or(from);
+            let until = from
+                .checked_add(jiff::SignedDuration::try_from(real).unwrap_or_default())
+                .unwrap_or(from);
             cx.save_checkpoint("until", json!(until)).await?;
         }
         if let Some(until) = until(&cx.read()).filter(|until| *until > cx.now()) {
@@ -57,8 +63,12 @@ impl Wait {
             Wait::For(span) => (cx.clock.now(), span.0),
             Wait::TtlOf(step) => {
                 let record = cx.run.step(step);
-                let moved_at = record.and_then(|record| record.ended_at).unwrap_or_else(|| cx.clock.now());
-                let ttl = record.and_then(|record| record.output["ttl"].as_u64()).unwrap_or(0);
+                let moved_at = record
+                    .and_then(|record| record.ended_at)
+                    .unwrap_or_else(|| cx.clock.now());
+                let ttl = record
+                    .and_then(|record| record.output["ttl"].as_u64())
+                    .unwrap_or(0);
                 (moved_at, Duration::from_secs(ttl))
             }
         }
@@ -66,5 +76,6 @@ impl Wait {
 }
 
 fn until(cx: &ReadContext<'_, Sites>) -> Option<Timestamp> {
-    cx.checkpoint("until").and_then(|at| serde_json::from_value(at.clone()).ok())
+    cx.checkpoint("until")
+        .and_then(|at| serde_json::from_value(at.clone()).ok())
 }

@@ -107,30 +107,52 @@ impl Sites {
         let dns = runbook_dns::open(&bindings.endpoint.dns, secrets)?;
         let mut harbors = BTreeMap::new();
         for (name, site) in &bindings.sites {
-            harbors.insert(name.clone(), Writer::new(endpoint(name, site, secrets)?, before_write.clone())?);
+            harbors.insert(
+                name.clone(),
+                Writer::new(endpoint(name, site, secrets)?, before_write.clone())?,
+            );
         }
-        let webhooks = bindings.notify.iter().filter_map(|(name, channel)| match channel {
-            crate::bindings::Channel::Webhook { url } if url.starts_with("http") => {
-                Some((name.clone(), SecretString::from(url.clone())))
-            }
-            crate::bindings::Channel::Webhook { url } => Some((name.clone(), secrets(url)?)),
-            crate::bindings::Channel::Command { .. } => None,
-        });
+        let webhooks = bindings
+            .notify
+            .iter()
+            .filter_map(|(name, channel)| match channel {
+                crate::bindings::Channel::Webhook { url } if url.starts_with("http") => {
+                    Some((name.clone(), SecretString::from(url.clone())))
+                }
+                crate::bindings::Channel::Webhook { url } => Some((name.clone(), secrets(url)?)),
+                crate::bindings::Channel::Command { .. } => None,
+            });
         let webhooks = webhooks.collect();
         let reader = SitesReader {
             bindings: bindings.clone(),
-            harbors: harbors.iter().map(|(name, writer)| (name.clone(), writer.reader().clone())).collect(),
+            harbors: harbors
+                .iter()
+                .map(|(name, writer)| (name.clone(), writer.reader().clone()))
+                .collect(),
             dns: dns.clone(),
             inventories: InventoryStore::open(inventories).await?,
             probe_password: probe_password(&bindings, secrets)?,
         };
-        Ok(Sites { reader, writer: SitesWriter { bindings, harbors, dns, before_write, webhooks } })
+        Ok(Sites {
+            reader,
+            writer: SitesWriter {
+                bindings,
+                harbors,
+                dns,
+                before_write,
+                webhooks,
+            },
+        })
     }
 }
 
 impl SitesReader {
     /// Makes the reading clients alone.
-    pub async fn open(bindings: &Bindings, secrets: &Secrets, inventories: &Path) -> Result<SitesReader, OpenError> {
+    pub async fn open(
+        bindings: &Bindings,
+        secrets: &Secrets,
+        inventories: &Path,
+    ) -> Result<SitesReader, OpenError> {
         let bindings = Arc::new(bindings.clone());
         let mut harbors = BTreeMap::new();
         for (name, site) in &bindings.sites {
@@ -176,7 +198,10 @@ impl SitesReader {
 
     /// Returns from where the service name is followed.
     pub(crate) fn resolver(&self) -> Vantage {
-        self.bindings.endpoint.resolver.map_or(Vantage::System, Vantage::Resolver)
+        self.bindings
+            .endpoint
+            .resolver
+            .map_or(Vantage::System, Vantage::Resolver)
     }
 }
 
@@ -187,29 +212,46 @@ impl SitesWriter {
     }
 
     /// Returns a container client on an endpoint that asks before each write.
-    pub(crate) fn registry(&self, endpoint: Endpoint) -> Result<oci::Writer, runbook_harbor::Error> {
+    pub(crate) fn registry(
+        &self,
+        endpoint: Endpoint,
+    ) -> Result<oci::Writer, runbook_harbor::Error> {
         oci::Writer::new(endpoint, oci::Login::Token, self.before_write.clone())
     }
 }
 
 fn endpoint(name: &str, site: &SiteBinding, secrets: &Secrets) -> Result<Endpoint, OpenError> {
-    let ca_pem = site.ca_file.as_ref().map(std::fs::read).transpose().map_err(|source| OpenError::Certificate {
-        site: name.to_owned(),
-        path: site.ca_file.clone().unwrap_or_default(),
-        source,
-    })?;
+    let ca_pem = site
+        .ca_file
+        .as_ref()
+        .map(std::fs::read)
+        .transpose()
+        .map_err(|source| OpenError::Certificate {
+            site: name.to_owned(),
+            path: site.ca_file.clone().unwrap_or_default(),
+            source,
+        })?;
     Ok(Endpoint {
         site: name.to_owned(),
-        url: site.url.parse().map_err(|_| OpenError::Url { site: name.to_owned(), url: site.url.clone() })?,
+        url: site.url.parse().map_err(|_| OpenError::Url {
+            site: name.to_owned(),
+            url: site.url.clone(),
+        })?,
         user: site.user.clone(),
-        password: secrets(&site.password).ok_or_else(|| OpenError::Secret(site.password.clone()))?,
+        password: secrets(&site.password)
+            .ok_or_else(|| OpenError::Secret(site.password.clone()))?,
         timeout: site.timeout(),
         connect_to: site.connect_to,
         ca_pem,
     })
 }
 
-fn probe_password(bindings: &Bindings, secrets: &Secrets) -> Result<Option<SecretString>, OpenError> {
+fn probe_password(
+    bindings: &Bindings,
+    secrets: &Secrets,
+) -> Result<Option<SecretString>, OpenError> {
     let reference = bindings.endpoint.probe.password.as_ref();
-    reference.map(|it| secrets(it).ok_or_else(|| OpenError::Secret(it.clone()))).transpose()
+    reference
+        .map(|it| secrets(it).ok_or_else(|| OpenError::Secret(it.clone())))
+        .transpose()
 }

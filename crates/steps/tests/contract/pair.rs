@@ -19,7 +19,8 @@ use runbook_engine::runlog::{Blind, RunLog};
 use runbook_engine::stop::stop;
 use runbook_sim::{Direction as SimDirection, Sandbox, SandboxOptions};
 use runbook_steps::bindings::{
-    Bindings, Direction, EndpointBinding, Inherited, PairPolicies, PolicyBinding, ProbeBinding, SiteBinding,
+    Bindings, Direction, EndpointBinding, Inherited, PairPolicies, PolicyBinding, ProbeBinding,
+    SiteBinding,
 };
 use runbook_steps::{Sites, SitesReader};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -57,7 +58,10 @@ pub struct Yes;
 #[async_trait]
 impl Person for Yes {
     async fn answer(&self, _step: &str, _question: &Question) -> Answer {
-        Answer::Approve { by: "test".into(), reason: None }
+        Answer::Approve {
+            by: "test".into(),
+            reason: None,
+        }
     }
 }
 
@@ -73,7 +77,11 @@ pub struct Pair {
 impl Pair {
     pub async fn start(direction: SimDirection) -> Pair {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let options = SandboxOptions { direction, time_scale: 200.0, ..SandboxOptions::default() };
+        let options = SandboxOptions {
+            direction,
+            time_scale: 200.0,
+            ..SandboxOptions::default()
+        };
         let sandbox = Sandbox::start(options).await.expect("a sandbox");
         let folder = tempfile::tempdir().expect("a folder");
         sandbox.runbook_yaml(folder.path()).expect("secrets");
@@ -82,7 +90,14 @@ impl Pair {
             let text = std::fs::read_to_string(folder.path().join(name)).expect("a secret");
             secrets.insert(name.to_owned(), text);
         }
-        Pair { sandbox, folder, secrets, active: "primary", inherited: Inherited::default(), runs: 0 }
+        Pair {
+            sandbox,
+            folder,
+            secrets,
+            active: "primary",
+            inherited: Inherited::default(),
+            runs: 0,
+        }
     }
 
     pub fn bindings(&self) -> Bindings {
@@ -97,7 +112,10 @@ impl Pair {
             connect_to: None,
             ca_file: None,
         };
-        let policy = |site: &str, name: &str| PolicyBinding { site: site.to_owned(), name: name.to_owned() };
+        let policy = |site: &str, name: &str| PolicyBinding {
+            site: site.to_owned(),
+            name: name.to_owned(),
+        };
         let (first, second) = (sandbox.dns().primary(), sandbox.dns().secondary());
         let dns = serde_json::json!({ "rfc2136": {
             "zone": "sandbox.test", "server": first.to_string(), "type": "CNAME", "ttl": 60,
@@ -106,23 +124,49 @@ impl Pair {
         }});
         Bindings {
             active: self.active.to_owned(),
-            standby: if self.active == "primary" { "dr" } else { "primary" }.to_owned(),
+            standby: if self.active == "primary" {
+                "dr"
+            } else {
+                "primary"
+            }
+            .to_owned(),
             sites: [
-                ("primary".to_owned(), site("primary", sandbox.primary().url())),
+                (
+                    "primary".to_owned(),
+                    site("primary", sandbox.primary().url()),
+                ),
                 ("dr".to_owned(), site("dr", sandbox.dr().url())),
             ]
             .into(),
-            direction: if push { Direction::Push } else { Direction::Pull },
+            direction: if push {
+                Direction::Push
+            } else {
+                Direction::Pull
+            },
             policies: PairPolicies {
                 forward: policy(if push { "primary" } else { "dr" }, "dr-forward"),
                 reverse: policy(if push { "dr" } else { "primary" }, "dr-reverse"),
-                final_sync: Some(policy("dr", if push { "dr-final-sync" } else { "dr-forward" })),
-                final_reverse_sync: Some(policy("primary", if push { "dr-final-reverse-sync" } else { "dr-reverse" })),
+                final_sync: Some(policy(
+                    "dr",
+                    if push { "dr-final-sync" } else { "dr-forward" },
+                )),
+                final_reverse_sync: Some(policy(
+                    "primary",
+                    if push {
+                        "dr-final-reverse-sync"
+                    } else {
+                        "dr-reverse"
+                    },
+                )),
             },
             robots: vec!["dr-replication".into()],
             endpoint: EndpointBinding {
                 name: sandbox.endpoint_name().to_owned(),
-                url: format!("http://{}:{}", sandbox.endpoint_name(), sandbox.primary().address().port()),
+                url: format!(
+                    "http://{}:{}",
+                    sandbox.endpoint_name(),
+                    sandbox.primary().address().port()
+                ),
                 dns: serde_json::from_value(dns).expect("a provider"),
                 targets: [
                     ("primary".to_owned(), "primary.sandbox.test".to_owned()),
@@ -151,7 +195,11 @@ impl Pair {
         let parsed = parse_runbook::<Kind>(&format!("{runbook}.yaml"), text)
             .unwrap_or_else(|diagnostics| panic!("{}", diagnostics.render(false, 100)));
         let bindings = self.bindings();
-        let to = if runbook == "settle" { bindings.active.clone() } else { bindings.standby.clone() };
+        let to = if runbook == "settle" {
+            bindings.active.clone()
+        } else {
+            bindings.standby.clone()
+        };
         let planning = Planning {
             mode,
             topology: "dr",
@@ -168,7 +216,11 @@ impl Pair {
 
     fn secret(&self) -> impl Fn(&str) -> Option<SecretString> + Send + Sync + 'static {
         let secrets = self.secrets.clone();
-        move |name: &str| secrets.get(name).map(|text| SecretString::from(text.clone()))
+        move |name: &str| {
+            secrets
+                .get(name)
+                .map(|text| SecretString::from(text.clone()))
+        }
     }
 
     fn inventories(&self) -> PathBuf {
@@ -176,7 +228,11 @@ impl Pair {
     }
 
     pub async fn journal(&self) -> Arc<Journal> {
-        Arc::new(Journal::open(&self.folder.path().join("state.db")).await.expect("a journal"))
+        Arc::new(
+            Journal::open(&self.folder.path().join("state.db"))
+                .await
+                .expect("a journal"),
+        )
     }
 
     /// Runs a runbook to where it stops.
@@ -187,23 +243,49 @@ impl Pair {
         let id = format!("r{}", self.runs);
         let holder = Holder::this_process("test");
         let clock = Clock::wall(plan.time_scale);
-        let sites = Sites::open(&self.bindings(), &self.secret(), Arc::new(|| Ok(())), &self.inventories())
-            .await
-            .expect("clients");
+        let sites = Sites::open(
+            &self.bindings(),
+            &self.secret(),
+            Arc::new(|| Ok(())),
+            &self.inventories(),
+        )
+        .await
+        .expect("clients");
         let steps = runbook_steps::build(&plan).expect("steps");
-        let log = RunLog::begin(journal.clone(), &id, plan.clone(), &holder, clock, Arc::new(Blind)).await.expect("a run");
+        let log = RunLog::begin(
+            journal.clone(),
+            &id,
+            plan.clone(),
+            &holder,
+            clock,
+            Arc::new(Blind),
+        )
+        .await
+        .expect("a run");
         let (_sender, stop) = stop();
-        let driver = Driver { log, steps: &steps, world: &sites, person: &Yes, stop, chance: &|| 7 };
+        let driver = Driver {
+            log,
+            steps: &steps,
+            world: &sites,
+            person: &Yes,
+            stop,
+            chance: &|| 7,
+        };
         let ended = driver.drive().await.expect("the journal");
         let events = journal.events(&id).await.expect("events");
-        if ended == Ended::Finished(runbook_engine::event::Outcome::Done) && plan.cutover().is_some() {
+        if ended == Ended::Finished(runbook_engine::event::Outcome::Done)
+            && plan.cutover().is_some()
+        {
             self.active = if plan.to == "dr" { "dr" } else { "primary" };
             self.inherited.originals = events
                 .iter()
                 .filter_map(|recorded| match &recorded.event {
-                    Event::OriginalSaved { site, object, document, .. } => {
-                        Some((site.clone(), object.clone(), document.clone()))
-                    }
+                    Event::OriginalSaved {
+                        site,
+                        object,
+                        document,
+                        ..
+                    } => Some((site.clone(), object.clone(), document.clone())),
                     _ => None,
                 })
                 .collect();
@@ -213,7 +295,9 @@ impl Pair {
 
     pub async fn rehearse(&self, runbook: &str, mode: Mode) -> Vec<Rehearsed> {
         let plan = self.plan(runbook, mode);
-        let reader = SitesReader::open(&self.bindings(), &self.secret(), &self.inventories()).await.expect("clients");
+        let reader = SitesReader::open(&self.bindings(), &self.secret(), &self.inventories())
+            .await
+            .expect("clients");
         let steps = runbook_steps::build(&plan).expect("steps");
         rehearse(&plan, &steps, &reader, &Clock::wall(plan.time_scale)).await
     }
@@ -221,5 +305,8 @@ impl Pair {
 
 /// The journal in words, for a failed assertion.
 pub fn told(events: &[Recorded]) -> String {
-    events.iter().map(|recorded| format!("{:3} {:?}\n", recorded.seq, recorded.event)).collect()
+    events
+        .iter()
+        .map(|recorded| format!("{:3} {:?}\n", recorded.seq, recorded.event))
+        .collect()
 }

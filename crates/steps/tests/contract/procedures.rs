@@ -24,11 +24,18 @@ async fn round_trip(direction: Direction) {
     let before = settings(&pair);
     let (ended, events) = pair.run("failover", Mode::Planned).await;
     assert_eq!(ended, DONE, "\n{}", told(&events));
-    let digest = pair.sandbox.dr().push_tag("production/app", "from-dr", "77").expect("a push");
+    let digest = pair
+        .sandbox
+        .dr()
+        .push_tag("production/app", "from-dr", "77")
+        .expect("a push");
     let (ended, events) = pair.run("failback", Mode::Planned).await;
     assert_eq!(ended, DONE, "\n{}", told(&events));
     assert_eq!(settings(&pair), before);
-    assert_eq!(pair.sandbox.primary().digest("production/app", "from-dr"), Some(digest));
+    assert_eq!(
+        pair.sandbox.primary().digest("production/app", "from-dr"),
+        Some(digest)
+    );
 }
 
 /// Policies, flags, robots and the record: everything that a round trip must leave as it was.
@@ -47,7 +54,11 @@ async fn unplanned_failover_settle_and_failback() {
     pair.sandbox.primary().inject(runbook_sim::Fault::Down);
     let (ended, events) = pair.run("failover", Mode::Unplanned).await;
     assert_eq!(ended, DONE, "\n{}", told(&events));
-    pair.sandbox.primary().repair_all().await.expect("the site is back");
+    pair.sandbox
+        .primary()
+        .repair_all()
+        .await
+        .expect("the site is back");
     let (ended, events) = pair.run("settle", Mode::Planned).await;
     assert_eq!(ended, DONE, "\n{}", told(&events));
     let (ended, events) = pair.run("failback", Mode::Planned).await;
