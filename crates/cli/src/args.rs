@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    abort, answer, compare, completions, graph, journal, report, resume, run, sandbox, schema, show, validate,
+    abort, answer, compare, completions, graph, journal, report, resume, run, sandbox, schema,
+    show, validate,
 };
 use crate::exit::Exit;
 use crate::output::{Color, Format};
@@ -28,7 +29,13 @@ pub struct Cli {
 #[derive(Clone, Debug, Args)]
 pub struct Global {
     /// Read this configuration (default: `runbook.yaml` here or in a folder above)
-    #[arg(short, long, global = true, value_name = "FILE", env = "RUNBOOK_CONFIG")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "RUNBOOK_CONFIG"
+    )]
     pub config: Option<PathBuf>,
     /// Keep runs in this file (default: `runbook/state.db` in the user's state folder)
     #[arg(long, global = true, value_name = "FILE", env = "RUNBOOK_STATE")]
@@ -89,7 +96,11 @@ mod tests {
     #[test]
     fn every_command_says_what_it_does() {
         for command in Cli::command().get_subcommands() {
-            assert!(command.get_about().is_some(), "{} has no help", command.get_name());
+            assert!(
+                command.get_about().is_some(),
+                "{} has no help",
+                command.get_name()
+            );
         }
     }
 }

@@ -69,6 +69,10 @@ mod tests {
     #[test]
     fn codes_rise() {
         assert!(Code::TABLE.windows(2).all(|pair| pair[0].1 < pair[1].1));
-        assert!(Code::TABLE.iter().all(|(_, code, meaning)| code.len() == 7 && meaning.ends_with('.')));
+        assert!(
+            Code::TABLE
+                .iter()
+                .all(|(_, code, meaning)| code.len() == 7 && meaning.ends_with('.'))
+        );
     }
 }

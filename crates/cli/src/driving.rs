@@ -44,7 +44,10 @@ pub enum Which<'a> {
     New(&'a str),
     /// One that was begun, and the command with which this process goes on, decided on its state once the run is
     /// this process's.
-    Begun(&'a str, &'a (dyn Fn(&RunState) -> Option<Command> + Send + Sync)),
+    Begun(
+        &'a str,
+        &'a (dyn Fn(&RunState) -> Option<Command> + Send + Sync),
+    ),
 }
 
 impl Ready {
@@ -59,10 +62,20 @@ impl Ready {
             _ => Err("the lease of this driver has run out".into()),
         });
         let inventory = private_folder(settings)?;
-        let sites = Sites::open(&bindings, &move |reference: &str| secrets.get(reference), before_write, &inventory)
-            .await
-            .map_err(|error| no_clients().because(&error))?;
-        Ok(Ready { plan, steps, sites, lease })
+        let sites = Sites::open(
+            &bindings,
+            &move |reference: &str| secrets.get(reference),
+            before_write,
+            &inventory,
+        )
+        .await
+        .map_err(|error| no_clients().because(&error))?;
+        Ok(Ready {
+            plan,
+            steps,
+            sites,
+            lease,
+        })
     }
 
     /// Makes them for a run that was begun, from its plan alone: after planning nobody reads YAML again.
@@ -72,23 +85,46 @@ impl Ready {
     }
 
     /// Drives a run until it is over or cannot go on.
-    pub async fn drive(self, journal: Arc<Journal>, which: Which<'_>, settings: &Settings, out: Output, consent: Consent) -> Result<Exit> {
+    pub async fn drive(
+        self,
+        journal: Arc<Journal>,
+        which: Which<'_>,
+        settings: &Settings,
+        out: Output,
+        consent: Consent,
+    ) -> Result<Exit> {
         let (Which::New(id) | Which::Begun(id, _)) = which;
-        let Ready { plan, steps, sites, lease } = self;
+        let Ready {
+            plan,
+            steps,
+            sites,
+            lease,
+        } = self;
         let progress = Arc::new(Progress::new(out, id, Labels::of(&plan)));
         let holder = settings.holder();
         let log = match which {
             Which::New(id) => {
                 let clock = runbook_engine::clock::Clock::wall(plan.time_scale);
-                RunLog::begin(journal.clone(), id, plan.clone(), &holder, clock, progress.clone()).await?
+                RunLog::begin(
+                    journal.clone(),
+                    id,
+                    plan.clone(),
+                    &holder,
+                    clock,
+                    progress.clone(),
+                )
+                .await?
             }
             Which::Begun(id, first) => {
                 let log = RunLog::resume(journal.clone(), id, &holder, progress.clone()).await?;
                 if let Some(command) = log.look(first) {
                     if let Err(why) = log.look(|run| effect(&plan, run, &command)) {
                         log.release().await?;
-                        return Err(Failure::refused(Code::CommandRefused, format!("run `{id}` cannot take this now: {why}"))
-                            .hint(format!("look: `runbook show {id}`")));
+                        return Err(Failure::refused(
+                            Code::CommandRefused,
+                            format!("run `{id}` cannot take this now: {why}"),
+                        )
+                        .hint(format!("look: `runbook show {id}`")));
                     }
                     journal.send(id, &settings.who, &command).await?;
                 }
@@ -97,7 +133,9 @@ impl Ready {
         };
         let _ = lease.set(log.lease().clone());
         let (caller, called) = stop();
-        let first = format!("stopping at the next safe point; go on later with `runbook resume {id}`; again: stop now");
+        let first = format!(
+            "stopping at the next safe point; go on later with `runbook resume {id}`; again: stop now"
+        );
         let signals = Signals::listen(caller, first);
         let person = Terminal {
             out,
@@ -121,7 +159,11 @@ impl Ready {
         let ended = driver.drive().await;
         progress.pause();
         let state = log.state();
-        let ended = ended.map_err(|lost| world(&plan, &state).into_iter().fold(Failure::from(lost), Failure::note))?;
+        let ended = ended.map_err(|lost| {
+            world(&plan, &state)
+                .into_iter()
+                .fold(Failure::from(lost), Failure::note)
+        })?;
         conclude(&journal, id, &plan, &state, ended, out, &signals).await
     }
 }
@@ -129,30 +171,48 @@ impl Ready {
 /// Makes the steps of a plan.
 pub fn build(plan: &Plan) -> Result<Vec<Box<dyn Step<Sites>>>> {
     runbook_steps::build(plan).map_err(|error| {
-        Failure::usage(Code::NoPlan, "the plan has a step that this version cannot take").because(&error).note("nothing was changed")
+        Failure::usage(
+            Code::NoPlan,
+            "the plan has a step that this version cannot take",
+        )
+        .because(&error)
+        .note("nothing was changed")
     })
 }
 
 /// Reads the bindings of a plan.
 pub fn bindings(plan: &Plan) -> Result<Bindings> {
-    Bindings::of(plan).map_err(|error| Failure::unexpected(Code::NoPlan, "the plan cannot be read").because(&error))
+    Bindings::of(plan).map_err(|error| {
+        Failure::unexpected(Code::NoPlan, "the plan cannot be read").because(&error)
+    })
 }
 
 /// Clients could not be made.
 pub fn no_clients() -> Failure {
-    Failure::usage(Code::NoClients, "the clients of the run cannot be made").note("nothing was sent")
+    Failure::usage(Code::NoClients, "the clients of the run cannot be made")
+        .note("nothing was sent")
 }
 
 /// Makes the folder of the state file, for its owner alone, and returns the file of inventories in it.
 pub fn private_folder(settings: &Settings) -> Result<std::path::PathBuf> {
     use std::os::unix::fs::DirBuilderExt as _;
     let inventory = settings.inventory()?;
-    if let Some(folder) = inventory.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists()) {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| {
-            Failure::unexpected(Code::StateReadOnly, format!("the folder `{}` cannot be made", folder.display()))
+    if let Some(folder) = inventory
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty() && !folder.exists())
+    {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|error| {
+                Failure::unexpected(
+                    Code::StateReadOnly,
+                    format!("the folder `{}` cannot be made", folder.display()),
+                )
                 .because(&error)
                 .note("nothing was changed")
-        })?;
+            })?;
     }
     Ok(inventory)
 }
@@ -170,8 +230,15 @@ pub fn over(id: &str, plan: &Plan, report: &Report, outcome: Outcome, out: Outpu
         Outcome::Done => {
             let missed = report.missed();
             if !report.owed.is_empty() {
-                let owed: Vec<String> = report.owed.iter().map(|owed| format!("{} {}", owed.what, owed.site)).collect();
-                out.say(&format!("owed: {}; when the site is back: `runbook run settle`", owed.join(", ")));
+                let owed: Vec<String> = report
+                    .owed
+                    .iter()
+                    .map(|owed| format!("{} {}", owed.what, owed.site))
+                    .collect();
+                out.say(&format!(
+                    "owed: {}; when the site is back: `runbook run settle`",
+                    owed.join(", ")
+                ));
             }
             if report.moved && plan.runbook != "failback" {
                 out.say("way back: `runbook run failback`");
@@ -183,7 +250,10 @@ pub fn over(id: &str, plan: &Plan, report: &Report, outcome: Outcome, out: Outpu
             Ok(Exit::TargetMissed)
         }
         Outcome::Refused => {
-            let errors = report.steps.iter().filter_map(|step| Some(format!("{}: {}", step.step, step.error.as_ref()?)));
+            let errors = report
+                .steps
+                .iter()
+                .filter_map(|step| Some(format!("{}: {}", step.step, step.error.as_ref()?)));
             let failure = Failure::refused(Code::RunRefused, format!("run `{id}` was refused"));
             let failure = errors.fold(failure, Failure::cause);
             Err(failure.hint(format!("when the cause is gone, run it again; a rehearsal changes nothing: `runbook run {} --dry-run`", plan.runbook)))
@@ -198,10 +268,17 @@ pub fn over(id: &str, plan: &Plan, report: &Report, outcome: Outcome, out: Outpu
         }
         Outcome::UndoIncomplete => {
             let stuck = report.steps.iter().filter(|step| step.state == "stuck");
-            let left = stuck.map(|step| format!("{}: {}", step.step, step.error.clone().unwrap_or_default()));
-            let failure = Failure::new(Exit::UndoIncomplete, Code::UndoLeft, format!("the undo of run `{id}` is incomplete"));
+            let left = stuck
+                .map(|step| format!("{}: {}", step.step, step.error.clone().unwrap_or_default()));
+            let failure = Failure::new(
+                Exit::UndoIncomplete,
+                Code::UndoLeft,
+                format!("the undo of run `{id}` is incomplete"),
+            );
             let failure = left.fold(failure, Failure::cause);
-            Err(failure.hint(format!("put these back by hand; how they were: `runbook journal {id} -o json`")))
+            Err(failure.hint(format!(
+                "put these back by hand; how they were: `runbook journal {id} -o json`"
+            )))
         }
     }
 }
@@ -218,7 +295,8 @@ async fn conclude(
     let report = report(journal, id).await?;
     match out.format.unwrap_or(Format::Table) {
         Format::Json => out.json(&report),
-        Format::Table if matches!(ended, Ended::Finished(outcome) if outcome != Outcome::Refused) => {
+        Format::Table if matches!(ended, Ended::Finished(outcome) if outcome != Outcome::Refused) =>
+        {
             out.data(&report_text::page(&report));
         }
         Format::Table | Format::Jsonl | Format::Yaml => {}
@@ -229,12 +307,16 @@ async fn conclude(
             for note in world(plan, state) {
                 out.say(&format!("note: {note}"));
             }
-            out.say(&format!("stopped by {by} with nothing under way; go on: `runbook resume {id}`"));
+            out.say(&format!(
+                "stopped by {by} with nothing under way; go on: `runbook resume {id}`"
+            ));
             Ok(signals.exit())
         }
         Ended::Halted { step, error } => {
             let attempts = state.step(&step).map_or(0, |record| record.attempts);
-            let most = plan.position(&step).map_or(0, |i| plan.steps[i].retry.attempts);
+            let most = plan
+                .position(&step)
+                .map_or(0, |i| plan.steps[i].retry.attempts);
             let text = if attempts > 0 {
                 format!("step `{step}` failed (attempt {attempts} of {most})")
             } else {
@@ -242,7 +324,9 @@ async fn conclude(
             };
             let failure = Failure::new(Exit::Stopped, Code::StepFailed, text).cause(error);
             let failure = world(plan, state).into_iter().fold(failure, Failure::note);
-            Err(ways(id, plan, state, Some(&step)).into_iter().fold(failure, Failure::hint))
+            Err(ways(id, plan, state, Some(&step))
+                .into_iter()
+                .fold(failure, Failure::hint))
         }
         Ended::Asking { step, question } => Err(asking(id, plan, state, &step, &question)),
     }
@@ -251,15 +335,18 @@ async fn conclude(
 /// A run that waits for a person.
 pub fn asking(id: &str, plan: &Plan, state: &RunState, step: &str, question: &Question) -> Failure {
     let text = format!("run `{id}` waits for a person at step `{step}`");
-    let failure = Failure::new(Exit::Waiting, Code::PersonWanted, text).cause(question.text.clone());
+    let failure =
+        Failure::new(Exit::Waiting, Code::PersonWanted, text).cause(question.text.clone());
     let failure = world(plan, state).into_iter().fold(failure, Failure::note);
     match question.about {
         About::Approval | About::Gate => failure
-            .hint(format!("say yes: `runbook approve {id}`; say no: `runbook decline {id}`"))
+            .hint(format!(
+                "say yes: `runbook approve {id}`; say no: `runbook decline {id}`"
+            ))
             .hint(format!("then go on: `runbook resume {id}`")),
-        About::Doubt | About::Guard | About::Failure => {
-            ways(id, plan, state, Some(step)).into_iter().fold(failure, Failure::hint)
-        }
+        About::Doubt | About::Guard | About::Failure => ways(id, plan, state, Some(step))
+            .into_iter()
+            .fold(failure, Failure::hint),
     }
 }
 
@@ -296,7 +383,10 @@ pub fn world(plan: &Plan, state: &RunState) -> Vec<String> {
         let record = &state.steps[cut];
         notes.push(match record.state {
             StepState::Succeeded => format!("the service name was moved to `{}`", plan.to),
-            _ if record.touched => format!("whether the service name was moved from `{}` to `{}` is in doubt", plan.from, plan.to),
+            _ if record.touched => format!(
+                "whether the service name was moved from `{}` to `{}` is in doubt",
+                plan.from, plan.to
+            ),
             _ => format!("the service name was not moved from `{}`", plan.from),
         });
     }
@@ -311,7 +401,11 @@ mod tests {
     fn after(count: usize) -> (Plan, RunState) {
         let plan = samples::plan();
         let events = samples::planned_failover();
-        let state = RunState::of(&plan, events.iter().take(count).map(|(at, event)| (*at, event))).expect("they add up");
+        let state = RunState::of(
+            &plan,
+            events.iter().take(count).map(|(at, event)| (*at, event)),
+        )
+        .expect("they add up");
         (plan, state)
     }
 
@@ -321,8 +415,14 @@ mod tests {
             let (plan, state) = after(count);
             world(&plan, &state).join(" | ")
         };
-        assert_eq!(told(1), "nothing was changed | the service name was not moved from `primary`");
-        assert_eq!(told(9), "so far: primary read_only is true | the service name was not moved from `primary`");
+        assert_eq!(
+            told(1),
+            "nothing was changed | the service name was not moved from `primary`"
+        );
+        assert_eq!(
+            told(9),
+            "so far: primary read_only is true | the service name was not moved from `primary`"
+        );
         assert_eq!(
             told(11),
             "so far: primary read_only is true | whether the service name was moved from `primary` to `dr` is in doubt"
@@ -334,7 +434,9 @@ mod tests {
     fn undo_is_offered_until_the_cutover() {
         let offers = |count| {
             let (plan, state) = after(count);
-            ways("7f3kq", &plan, &state, Some("x")).pop().expect("three ways")
+            ways("7f3kq", &plan, &state, Some("x"))
+                .pop()
+                .expect("three ways")
         };
         assert_eq!(offers(9), "go back: `runbook abort 7f3kq --undo`");
         assert!(offers(15).contains("run failback"));
@@ -345,8 +447,14 @@ mod tests {
         let (plan, _) = after(0);
         let events = samples::recorded(samples::planned_failover());
         let mut report = Report::of("7f3kq", &plan, &events).expect("they add up");
-        let out = Output { format: None, quiet: true, asks: false };
-        let code = |report: &Report, outcome| over("7f3kq", &plan, report, outcome, out).unwrap_or_else(|failure| failure.exit);
+        let out = Output {
+            format: None,
+            quiet: true,
+            asks: false,
+        };
+        let code = |report: &Report, outcome| {
+            over("7f3kq", &plan, report, outcome, out).unwrap_or_else(|failure| failure.exit)
+        };
         assert_eq!(code(&report, Outcome::Done), Exit::Done);
         assert_eq!(code(&report, Outcome::Refused), Exit::Refused);
         assert_eq!(code(&report, Outcome::Aborted), Exit::Aborted);

@@ -35,15 +35,39 @@ impl Exit {
     /// Every code with its meaning, in order.
     pub const TABLE: &'static [(Exit, u8, &'static str)] = &[
         (Exit::Done, 0, "done; nothing to change; targets met"),
-        (Exit::Unexpected, 1, "unexpected error (bug, disk, state file)"),
-        (Exit::Usage, 2, "wrong usage, or invalid configuration or runbook"),
-        (Exit::Refused, 3, "refused: a precondition is not met, nothing changed"),
-        (Exit::Stopped, 4, "run stopped at a failed step; state saved, resumable"),
+        (
+            Exit::Unexpected,
+            1,
+            "unexpected error (bug, disk, state file)",
+        ),
+        (
+            Exit::Usage,
+            2,
+            "wrong usage, or invalid configuration or runbook",
+        ),
+        (
+            Exit::Refused,
+            3,
+            "refused: a precondition is not met, nothing changed",
+        ),
+        (
+            Exit::Stopped,
+            4,
+            "run stopped at a failed step; state saved, resumable",
+        ),
         (Exit::Waiting, 5, "waits for a person"),
         (Exit::Locked, 6, "another run or driver is in the way"),
-        (Exit::TargetMissed, 7, "finished, but a target (RTO or RPO) was missed"),
+        (
+            Exit::TargetMissed,
+            7,
+            "finished, but a target (RTO or RPO) was missed",
+        ),
         (Exit::Aborted, 8, "aborted; with --undo, undone completely"),
-        (Exit::UndoIncomplete, 9, "undo incomplete: the report lists what is left"),
+        (
+            Exit::UndoIncomplete,
+            9,
+            "undo incomplete: the report lists what is left",
+        ),
         (Exit::Differs, 10, "differences exist (--detailed-exitcode)"),
         (Exit::Interrupted, 130, "interrupted; state saved"),
         (Exit::Terminated, 143, "terminated; state saved"),
@@ -51,7 +75,10 @@ impl Exit {
 
     /// Returns the number.
     pub fn code(self) -> u8 {
-        Exit::TABLE.iter().find(|(exit, _, _)| *exit == self).map_or(1, |(_, code, _)| *code)
+        Exit::TABLE
+            .iter()
+            .find(|(exit, _, _)| *exit == self)
+            .map_or(1, |(_, code, _)| *code)
     }
 
     /// Writes the table for the help text.

@@ -109,10 +109,16 @@ impl Failure {
             let _ = writeln!(text, "{}", drawn.trim_end());
         }
         if !self.text.is_empty() {
-            let code = self.code.map_or_else(String::new, |code| format!("[{}]", code.as_str()));
+            let code = self
+                .code
+                .map_or_else(String::new, |code| format!("[{}]", code.as_str()));
             let _ = writeln!(text, "{}{code}: {}", style::fail("error"), self.text);
         }
-        let rest = [("  caused by", &self.causes), ("note", &self.notes), ("hint", &self.hints)];
+        let rest = [
+            ("  caused by", &self.causes),
+            ("note", &self.notes),
+            ("hint", &self.hints),
+        ];
         for (word, lines) in rest {
             for line in lines {
                 let _ = writeln!(text, "{word}: {line}");
@@ -146,7 +152,9 @@ impl From<JournalError> for Failure {
         };
         let exit = match &error {
             JournalError::Unfinished { .. } | JournalError::Fenced => Exit::Locked,
-            JournalError::NoRun(_) | JournalError::Ambiguous(_) | JournalError::Missing { .. } => Exit::Usage,
+            JournalError::NoRun(_) | JournalError::Ambiguous(_) | JournalError::Missing { .. } => {
+                Exit::Usage
+            }
             _ => Exit::Unexpected,
         };
         let failure = Failure::new(exit, code, error.to_string()).because(&error);
@@ -197,8 +205,12 @@ impl From<AcquireError> for Failure {
         match error {
             AcquireError::Journal(error) => error.into(),
             AcquireError::Held { ref run, .. } => {
-                let hint = format!("watch it: `runbook show {run} --watch`; end it: `runbook abort {run}`");
-                Failure::new(Exit::Locked, Code::Held, error.to_string()).note("nothing was changed").hint(hint)
+                let hint = format!(
+                    "watch it: `runbook show {run} --watch`; end it: `runbook abort {run}`"
+                );
+                Failure::new(Exit::Locked, Code::Held, error.to_string())
+                    .note("nothing was changed")
+                    .hint(hint)
             }
         }
     }
@@ -242,16 +254,31 @@ mod tests {
     #[test]
     fn causes_stand_once() {
         let inner = std::io::Error::other("disk on fire");
-        let failure = Failure::unexpected(Code::UnreadableFile, "cannot read `x`").because(&inner).because(&inner);
-        assert_eq!(plain(&failure), "error[HDR1502]: cannot read `x`\n  caused by: disk on fire\n");
+        let failure = Failure::unexpected(Code::UnreadableFile, "cannot read `x`")
+            .because(&inner)
+            .because(&inner);
+        assert_eq!(
+            plain(&failure),
+            "error[HDR1502]: cannot read `x`\n  caused by: disk on fire\n"
+        );
     }
 
     #[test]
     fn a_run_in_the_way_locks_and_a_full_disk_does_not() {
-        let locked: Failure = JournalError::Unfinished { run: "a".into(), topology: "dr".into() }.into();
-        assert_eq!((locked.exit, locked.code()), (Exit::Locked, Some(Code::Unfinished)));
+        let locked: Failure = JournalError::Unfinished {
+            run: "a".into(),
+            topology: "dr".into(),
+        }
+        .into();
+        assert_eq!(
+            (locked.exit, locked.code()),
+            (Exit::Locked, Some(Code::Unfinished))
+        );
         let full: Failure = JournalError::Full { path: "/x".into() }.into();
-        assert_eq!((full.exit, full.code()), (Exit::Unexpected, Some(Code::StateFull)));
+        assert_eq!(
+            (full.exit, full.code()),
+            (Exit::Unexpected, Some(Code::StateFull))
+        );
         assert!(plain(&full).contains("runbook resume"));
     }
 }

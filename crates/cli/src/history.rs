@@ -26,8 +26,15 @@ pub struct History {
 impl History {
     /// Reads the history of a topology. Without a state file there is none.
     pub async fn of(journal: Option<&Journal>, topology: &str) -> Result<History> {
-        let Some(journal) = journal else { return Ok(History::default()) };
-        let runs: Vec<RunRow> = journal.runs().await?.into_iter().filter(|run| run.topology == topology).collect();
+        let Some(journal) = journal else {
+            return Ok(History::default());
+        };
+        let runs: Vec<RunRow> = journal
+            .runs()
+            .await?
+            .into_iter()
+            .filter(|run| run.topology == topology)
+            .collect();
         let mut history = History {
             moved: moved(&runs).map(|(run, site)| (run.id.clone(), site.to_owned())),
             unfinished: runs.iter().find(|run| run.finished_at.is_none()).cloned(),
@@ -36,8 +43,16 @@ impl History {
         for run in owing(&runs) {
             // Steps write roles; which site that was only the bindings of their run know.
             let bindings = Bindings::of(&journal.plan(&run.id).await?).ok();
-            let name = |role: &str| bindings.as_ref().map_or(role, |bindings| bindings.site(role)).to_owned();
-            history.owed.extend(run.owed.iter().map(|owed| Owed { site: name(&owed.site), what: owed.what.clone() }));
+            let name = |role: &str| {
+                bindings
+                    .as_ref()
+                    .map_or(role, |bindings| bindings.site(role))
+                    .to_owned()
+            };
+            history.owed.extend(run.owed.iter().map(|owed| Owed {
+                site: name(&owed.site),
+                what: owed.what.clone(),
+            }));
         }
         history.owed.sort();
         history.owed.dedup();
@@ -48,8 +63,11 @@ impl History {
             let state = RunState::of(&plan, events.iter().map(|event| (event.at, &event.event)))
                 .map_err(|error| Failure::from(runbook_engine::runlog::Lost::from(error)))?;
             history.inherited.run = Some(run.clone());
-            history.inherited.originals =
-                state.originals.into_iter().map(|((site, object), document)| (site, object, document)).collect();
+            history.inherited.originals = state
+                .originals
+                .into_iter()
+                .map(|((site, object), document)| (site, object, document))
+                .collect();
         }
         Ok(history)
     }
@@ -57,13 +75,17 @@ impl History {
     /// Returns what is owed and must be paid before the clients may go back: a side that may still take pushes, or
     /// whose policies may still copy.
     pub fn in_the_way(&self) -> Vec<&Owed> {
-        self.owed.iter().filter(|owed| matches!(owed.what.as_str(), "silence" | "fence")).collect()
+        self.owed
+            .iter()
+            .filter(|owed| matches!(owed.what.as_str(), "silence" | "fence"))
+            .collect()
     }
 }
 
 /// Returns the newest run that moved the clients. `runs` are newest first.
 fn moved(runs: &[RunRow]) -> Option<(&RunRow, &str)> {
-    runs.iter().find_map(|run| Some((run, run.moved_to.as_deref()?)))
+    runs.iter()
+        .find_map(|run| Some((run, run.moved_to.as_deref()?)))
 }
 
 /// Returns the runs of which something may still be owed: those that moved the clients since the last settle that
@@ -115,7 +137,10 @@ mod tests {
             run("b", "failover", Some(Outcome::Aborted), Some("dr")),
             run("a", "failback", Some(Outcome::Done), Some("primary")),
         ];
-        assert_eq!(moved(&runs).map(|(run, site)| (run.id.as_str(), site)), Some(("b", "dr")));
+        assert_eq!(
+            moved(&runs).map(|(run, site)| (run.id.as_str(), site)),
+            Some(("b", "dr"))
+        );
         assert_eq!(moved(&runs[..2]).map(|(run, _)| run.id.as_str()), None);
     }
 

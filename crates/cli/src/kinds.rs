@@ -130,7 +130,8 @@ mod tests {
     #[test]
     fn the_schema_of_providers_knows_the_keys_that_they_read() {
         let schema = runbook_definition::config_schema::<Dns>();
-        let validator = jsonschema::draft7::new(&schema["definitions"]["DnsProvider"]).expect("a schema");
+        let validator =
+            jsonschema::draft7::new(&schema["definitions"]["DnsProvider"]).expect("a schema");
         let whole = [
             serde_json::json!({ "rfc2136": {
                 "zone": "example.test", "server": "127.0.0.1:53", "type": "CNAME", "ttl": 60,
@@ -144,10 +145,18 @@ mod tests {
             } }),
         ];
         for mut document in whole {
-            let read: Dns = serde_json::from_value(document.clone()).expect("the provider reads it");
-            assert_eq!(serde_json::to_value(&read).expect("JSON"), document, "a key is missing in this test");
+            let read: Dns =
+                serde_json::from_value(document.clone()).expect("the provider reads it");
+            assert_eq!(
+                serde_json::to_value(&read).expect("JSON"),
+                document,
+                "a key is missing in this test"
+            );
             assert!(validator.is_valid(&document));
-            let inner = document.as_object_mut().and_then(|map| map.values_mut().next()).expect("tagged");
+            let inner = document
+                .as_object_mut()
+                .and_then(|map| map.values_mut().next())
+                .expect("tagged");
             inner["ttll"] = 1.into();
             assert!(!validator.is_valid(&document));
         }

@@ -30,7 +30,11 @@ impl Labels {
                 count += 1;
                 count
             });
-            Label { id: step.id.clone(), number, summary }
+            Label {
+                id: step.id.clone(),
+                number,
+                summary,
+            }
         });
         Labels(label.collect())
     }
@@ -42,12 +46,19 @@ impl Labels {
 
     /// Returns `7 dns-upsert` for a step.
     pub fn name(&self, step: &str) -> String {
-        let number = self.0.iter().find(|label| label.id == step).and_then(|label| label.number);
+        let number = self
+            .0
+            .iter()
+            .find(|label| label.id == step)
+            .and_then(|label| label.number);
         number.map_or_else(|| step.to_owned(), |number| format!("{number:>2} {step}"))
     }
 
     /// Returns what a step does.
     pub fn summary(&self, step: &str) -> &str {
-        self.0.iter().find(|label| label.id == step).map_or("", |label| &label.summary)
+        self.0
+            .iter()
+            .find(|label| label.id == step)
+            .map_or("", |label| &label.summary)
     }
 }

@@ -44,17 +44,23 @@ fn main() -> ExitCode {
     // One provider, installed before any client is made. An Err says that there is one already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let settings = Settings::new(global);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             complain(&format!("error: no threads: {error}"));
             return Exit::Unexpected.into();
         }
     };
-    let exit = runtime.block_on(commands::dispatch(cli.command, &settings, out)).unwrap_or_else(|failure| {
-        complain(&failure.render());
-        failure.exit
-    });
+    let exit = runtime
+        .block_on(commands::dispatch(cli.command, &settings, out))
+        .unwrap_or_else(|failure| {
+            complain(&failure.render());
+            failure.exit
+        });
     // A thread that waits for a line at the terminal must not keep the process.
     runtime.shutdown_background();
     exit.into()
@@ -64,12 +70,17 @@ fn main() -> ExitCode {
 fn log(global: &Global) {
     let level = match global.verbose {
         0 => return,
-        1 => "info,runbook=debug,runbook_engine=debug,runbook_harbor=debug,runbook_dns=debug,runbook_steps=debug",
+        1 => {
+            "info,runbook=debug,runbook_engine=debug,runbook_harbor=debug,runbook_dns=debug,runbook_steps=debug"
+        }
         _ => "debug",
     };
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(level))
         .with_writer(std::io::stderr)
-        .with_ansi(!matches!(anstream::AutoStream::choice(&std::io::stderr()), anstream::ColorChoice::Never))
+        .with_ansi(!matches!(
+            anstream::AutoStream::choice(&std::io::stderr()),
+            anstream::ColorChoice::Never
+        ))
         .init();
 }

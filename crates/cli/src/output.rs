@@ -55,7 +55,11 @@ impl Output {
         }
         .write_global();
         let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-        Output { format, quiet, asks: terminal && !no_input }
+        Output {
+            format,
+            quiet,
+            asks: terminal && !no_input,
+        }
     }
 
     /// Returns the form asked for, or `default`; refuses a form that the command does not have.
@@ -64,10 +68,16 @@ impl Output {
         if known.contains(&form) {
             return Ok(form);
         }
-        let words: Vec<String> = known.iter().map(|form| format!("{form:?}").to_lowercase()).collect();
+        let words: Vec<String> = known
+            .iter()
+            .map(|form| format!("{form:?}").to_lowercase())
+            .collect();
         let asked = format!("{form:?}").to_lowercase();
-        Err(Failure::usage(Code::WrongArgument, format!("this command has no output as `{asked}`"))
-            .hint(format!("use `-o {}`", words.join("` or `-o "))))
+        Err(Failure::usage(
+            Code::WrongArgument,
+            format!("this command has no output as `{asked}`"),
+        )
+        .hint(format!("use `-o {}`", words.join("` or `-o "))))
     }
 
     /// Writes data. A reader that has gone away is no error.
@@ -82,13 +92,15 @@ impl Output {
 
     /// Writes a value as one JSON document.
     pub fn json<T: Serialize>(&self, value: &T) {
-        let text = serde_json::to_string_pretty(value).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"));
+        let text = serde_json::to_string_pretty(value)
+            .unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"));
         self.data(&text);
     }
 
     /// Writes a value as one line of JSON.
     pub fn json_line<T: Serialize>(&self, value: &T) {
-        let text = serde_json::to_string(value).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"));
+        let text = serde_json::to_string(value)
+            .unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"));
         self.data(&text);
     }
 
@@ -101,12 +113,17 @@ impl Output {
 
     /// True if a live view can be drawn on standard error.
     pub fn is_live(&self) -> bool {
-        !self.quiet && std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+        !self.quiet
+            && std::io::stderr().is_terminal()
+            && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
     }
 
     /// True if standard error takes colour.
     pub fn color(&self) -> bool {
-        !matches!(anstream::AutoStream::choice(&std::io::stderr()), anstream::ColorChoice::Never)
+        !matches!(
+            anstream::AutoStream::choice(&std::io::stderr()),
+            anstream::ColorChoice::Never
+        )
     }
 }
 
@@ -131,6 +148,9 @@ pub mod style {
     const BOLD: Style = Style::new().bold();
 
     fn paint(style: Style, text: &str) -> String {
+        if text.is_empty() {
+            return String::new();
+        }
         format!("{style}{text}{style:#}")
     }
 
@@ -163,9 +183,21 @@ pub mod style {
 /// Lays rows out in columns, two blanks between them. The first row is the head. Cells may be styled.
 pub fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |text: &str| anstream::adapter::strip_str(text).to_string().chars().count();
-    let widths: Vec<usize> =
-        (0..columns).map(|i| rows.iter().filter_map(|row| row.get(i)).map(|cell| width(cell)).max().unwrap_or(0)).collect();
+    let width = |text: &str| {
+        anstream::adapter::strip_str(text)
+            .to_string()
+            .chars()
+            .count()
+    };
+    let widths: Vec<usize> = (0..columns)
+        .map(|i| {
+            rows.iter()
+                .filter_map(|row| row.get(i))
+                .map(|cell| width(cell))
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
     let mut text = String::new();
     for row in rows {
         let mut line = String::from("  ");
@@ -185,7 +217,11 @@ pub fn table(rows: &[Vec<String>]) -> String {
 pub fn clock(span: Duration) -> String {
     let seconds = span.as_secs();
     let (h, m, s) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    if h > 0 { format!("{h}:{m:02}:{s:02}") } else { format!("{m}:{s:02}") }
+    if h > 0 {
+        format!("{h}:{m:02}:{s:02}")
+    } else {
+        format!("{m}:{s:02}")
+    }
 }
 
 /// Writes a span such as `250ms`, `3.2s` or `4m12s`.
@@ -207,7 +243,9 @@ pub fn between(from: Timestamp, to: Timestamp) -> Duration {
 
 /// Writes a time for people: local, with the zone.
 pub fn local(at: Timestamp) -> String {
-    at.to_zoned_datetime(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
+    at.to_zoned_datetime(jiff::tz::TimeZone::system())
+        .strftime("%Y-%m-%d %H:%M:%S %Z")
+        .to_string()
 }
 
 #[cfg(test)]
@@ -216,14 +254,23 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_what_is_seen() {
-        let rows = [vec!["SITE".to_owned(), "HEALTH".to_owned()], vec![style::ok("dr"), "healthy".to_owned()]];
+        let rows = [
+            vec!["SITE".to_owned(), "HEALTH".to_owned()],
+            vec![style::ok("dr"), "healthy".to_owned()],
+        ];
         let plain = anstream::adapter::strip_str(&table(&rows)).to_string();
         assert_eq!(plain, "  SITE  HEALTH\n  dr    healthy\n");
     }
 
     #[test]
     fn spans_read_well() {
-        let cases = [(250, "250ms", "0:00"), (3_200, "3.2s", "0:03"), (42_000, "42s", "0:42"), (252_000, "4m12s", "4:12"), (3_852_000, "1h04m", "1:04:12")];
+        let cases = [
+            (250, "250ms", "0:00"),
+            (3_200, "3.2s", "0:03"),
+            (42_000, "42s", "0:42"),
+            (252_000, "4m12s", "4:12"),
+            (3_852_000, "1h04m", "1:04:12"),
+        ];
         for (ms, short, long) in cases {
             let span = Duration::from_millis(ms);
             assert_eq!((words(span).as_str(), clock(span).as_str()), (short, long));

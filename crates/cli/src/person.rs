@@ -118,14 +118,29 @@ impl Terminal<'_> {
         let elsewhere = format!("(or, in another terminal: runbook approve {})", self.run);
         let (prompt, wanted) = if self.moves() {
             let to = &self.plan.to;
-            (format!("Type the name of the site that shall serve traffic [{to}] {}: ", style::dim(&elsewhere)), to.clone())
+            (
+                format!(
+                    "Type the name of the site that shall serve traffic [{to}] {}: ",
+                    style::dim(&elsewhere)
+                ),
+                to.clone(),
+            )
         } else {
-            (format!("Go on? [y/N] {}: ", style::dim(&elsewhere)), "y".to_owned())
+            (
+                format!("Go on? [y/N] {}: ", style::dim(&elsewhere)),
+                "y".to_owned(),
+            )
         };
         match self.ask(&prompt).await {
             None => Answer::Leave,
-            Some(typed) if typed == wanted => Answer::Approve { by: self.who.to_owned(), reason: None },
-            Some(typed) => Answer::Decline { by: self.who.to_owned(), reason: Some(format!("typed `{typed}`, not `{wanted}`")) },
+            Some(typed) if typed == wanted => Answer::Approve {
+                by: self.who.to_owned(),
+                reason: None,
+            },
+            Some(typed) => Answer::Decline {
+                by: self.who.to_owned(),
+                reason: Some(format!("typed `{typed}`, not `{wanted}`")),
+            },
         }
     }
 
@@ -133,9 +148,19 @@ impl Terminal<'_> {
         let prompt = "Type `accept` and the reason to accept it; anything else declines: ";
         match self.ask(prompt).await {
             None => Answer::Leave,
-            Some(typed) => match typed.strip_prefix("accept ").map(str::trim).filter(|reason| !reason.is_empty()) {
-                Some(reason) => Answer::Approve { by: self.who.to_owned(), reason: Some(reason.to_owned()) },
-                None => Answer::Decline { by: self.who.to_owned(), reason: Some(typed).filter(|typed| !typed.is_empty()) },
+            Some(typed) => match typed
+                .strip_prefix("accept ")
+                .map(str::trim)
+                .filter(|reason| !reason.is_empty())
+            {
+                Some(reason) => Answer::Approve {
+                    by: self.who.to_owned(),
+                    reason: Some(reason.to_owned()),
+                },
+                None => Answer::Decline {
+                    by: self.who.to_owned(),
+                    reason: Some(typed).filter(|typed| !typed.is_empty()),
+                },
             },
         }
     }
@@ -158,7 +183,12 @@ impl Terminal<'_> {
                 (true, _) => "way back: runbook run failback",
                 (false, _) => "undo until the cutover",
             };
-            complain(&format!("  {}  {}   {}", step.step, step.summary, style::dim(back)));
+            complain(&format!(
+                "  {}  {}   {}",
+                step.step,
+                step.summary,
+                style::dim(back)
+            ));
             for change in &step.changes {
                 complain(&change_line(change));
             }
@@ -178,7 +208,9 @@ mod tests {
     async fn reader(folder: &Path) -> SitesReader {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let secrets = |_: &str| Some(secrecy::SecretString::from("AAAA"));
-        SitesReader::open(&samples::bindings(), &secrets, &folder.join("inventory.db")).await.expect("clients")
+        SitesReader::open(&samples::bindings(), &secrets, &folder.join("inventory.db"))
+            .await
+            .expect("clients")
     }
 
     fn question(about: About) -> Question {
@@ -193,7 +225,11 @@ mod tests {
 
     async fn answer(plan: &Plan, about: About, consent: Consent) -> Answer {
         let folder = tempfile::tempdir().expect("a folder");
-        let out = Output { format: None, quiet: true, asks: false };
+        let out = Output {
+            format: None,
+            quiet: true,
+            asks: false,
+        };
         let person = Terminal {
             out,
             who: "ana@jump",
@@ -211,26 +247,53 @@ mod tests {
     #[tokio::test]
     async fn only_the_site_that_shall_serve_confirms_and_never_a_gate() {
         let plan = samples::plan();
-        let confirm = |site: &str| Consent { confirm: Some(site.into()), ..Consent::default() };
-        let yes = Answer::Approve { by: "ana@jump (--confirm dr)".into(), reason: None };
+        let confirm = |site: &str| Consent {
+            confirm: Some(site.into()),
+            ..Consent::default()
+        };
+        let yes = Answer::Approve {
+            by: "ana@jump (--confirm dr)".into(),
+            reason: None,
+        };
         assert_eq!(answer(&plan, About::Approval, confirm("dr")).await, yes);
-        assert_eq!(answer(&plan, About::Approval, confirm("primary")).await, Answer::Leave);
-        assert_eq!(answer(&plan, About::Gate, confirm("dr")).await, Answer::Leave);
+        assert_eq!(
+            answer(&plan, About::Approval, confirm("primary")).await,
+            Answer::Leave
+        );
+        assert_eq!(
+            answer(&plan, About::Gate, confirm("dr")).await,
+            Answer::Leave
+        );
     }
 
     #[tokio::test]
     async fn yes_is_enough_only_for_what_moves_nobody() {
         let mut plan = samples::plan();
-        let consent = Consent { yes: true, ..Consent::default() };
-        assert_eq!(answer(&plan, About::Approval, consent.clone()).await, Answer::Leave);
+        let consent = Consent {
+            yes: true,
+            ..Consent::default()
+        };
+        assert_eq!(
+            answer(&plan, About::Approval, consent.clone()).await,
+            Answer::Leave
+        );
         plan.to = plan.from.clone();
         let by = "ana@jump (--yes)".to_owned();
-        assert_eq!(answer(&plan, About::Approval, consent).await, Answer::Approve { by, reason: None });
+        assert_eq!(
+            answer(&plan, About::Approval, consent).await,
+            Answer::Approve { by, reason: None }
+        );
     }
 
     #[tokio::test]
     async fn with_wait_another_process_may_answer() {
-        let consent = Consent { wait: true, ..Consent::default() };
-        assert_eq!(answer(&samples::plan(), About::Approval, consent).await, Answer::Wait);
+        let consent = Consent {
+            wait: true,
+            ..Consent::default()
+        };
+        assert_eq!(
+            answer(&samples::plan(), About::Approval, consent).await,
+            Answer::Wait
+        );
     }
 }

@@ -27,7 +27,12 @@ enum Wanted {
 /// Returns the policies as far as the configuration names them; the others without a name.
 pub fn named(pair: &DrPair) -> PairPolicies {
     let places = Places::of(pair);
-    let Policies { forward, reverse, final_sync, final_reverse_sync } = &pair.policies;
+    let Policies {
+        forward,
+        reverse,
+        final_sync,
+        final_reverse_sync,
+    } = &pair.policies;
     let bind = |wanted, name: &Option<String>| PolicyBinding {
         site: places.of_policy(wanted).to_owned(),
         name: name.clone().unwrap_or_default(),
@@ -69,7 +74,10 @@ pub async fn find(
         match look(&places, wanted, reader).await {
             Ok(found) => bound.name = found.name,
             Err(error) if lenient && is_unreachable(&error) => {
-                warnings.push(format!("the policy `{}` could not be looked for: {error}", wanted.key()));
+                warnings.push(format!(
+                    "the policy `{}` could not be looked for: {error}",
+                    wanted.key()
+                ));
             }
             Err(error) => return Err(failure(wanted, &error)),
         }
@@ -95,7 +103,12 @@ pub async fn find(
         }
         // A push pair may do without them: the step that needs one says so, and its check before anything changes.
         match look(&places, wanted, reader).await {
-            Ok(found) => *bound = Some(PolicyBinding { site: found.site, name: found.name }),
+            Ok(found) => {
+                *bound = Some(PolicyBinding {
+                    site: found.site,
+                    name: found.name,
+                })
+            }
             Err(error) => warnings.push(format!("no `{}`: {error}", wanted.key())),
         }
     }
@@ -105,19 +118,38 @@ pub async fn find(
 /// True if every policy that a pair cannot do without has a name.
 pub fn complete(policies: &PairPolicies, direction: Direction) -> bool {
     let named = !policies.forward.name.is_empty() && !policies.reverse.name.is_empty();
-    named && (direction == Direction::Pull || (policies.final_sync.is_some() && policies.final_reverse_sync.is_some()))
+    named
+        && (direction == Direction::Pull
+            || (policies.final_sync.is_some() && policies.final_reverse_sync.is_some()))
 }
 
-async fn look(places: &Places<'_>, wanted: Wanted, reader: &SitesReader) -> std::result::Result<Found, PairError> {
+async fn look(
+    places: &Places<'_>,
+    wanted: Wanted,
+    reader: &SitesReader,
+) -> std::result::Result<Found, PairError> {
     let here = places.of_policy(wanted);
-    let there = if here == places.active { places.standby } else { places.active };
-    let none = || PairError::None { at: here.to_owned(), way: format!("between `{here}` and `{there}`") };
-    let (here_reader, there_reader) =
-        (reader.harbor(here).ok_or_else(none)?, reader.harbor(there).ok_or_else(none)?);
+    let there = if here == places.active {
+        places.standby
+    } else {
+        places.active
+    };
+    let none = || PairError::None {
+        at: here.to_owned(),
+        way: format!("between `{here}` and `{there}`"),
+    };
+    let (here_reader, there_reader) = (
+        reader.harbor(here).ok_or_else(none)?,
+        reader.harbor(there).ok_or_else(none)?,
+    );
     match wanted {
-        Wanted::Forward | Wanted::Reverse if places.pulls => find_pull(here_reader, there_reader, None).await,
+        Wanted::Forward | Wanted::Reverse if places.pulls => {
+            find_pull(here_reader, there_reader, None).await
+        }
         Wanted::Forward | Wanted::Reverse => find_push(here_reader, there_reader).await,
-        Wanted::FinalSync | Wanted::FinalReverseSync => find_pull(here_reader, there_reader, Some(true)).await,
+        Wanted::FinalSync | Wanted::FinalReverseSync => {
+            find_pull(here_reader, there_reader, Some(true)).await
+        }
     }
 }
 
@@ -126,9 +158,15 @@ fn is_unreachable(error: &PairError) -> bool {
 }
 
 fn failure(wanted: Wanted, error: &PairError) -> Failure {
-    Failure::refused(Code::NoPolicies, format!("the policy `{}` of the pair cannot be found", wanted.key()))
-        .because(error)
-        .hint(format!("name it in the configuration: `policies: {{ {}: NAME }}`", wanted.key()))
+    Failure::refused(
+        Code::NoPolicies,
+        format!("the policy `{}` of the pair cannot be found", wanted.key()),
+    )
+    .because(error)
+    .hint(format!(
+        "name it in the configuration: `policies: {{ {}: NAME }}`",
+        wanted.key()
+    ))
 }
 
 impl<'a> Places<'a> {
@@ -143,8 +181,12 @@ impl<'a> Places<'a> {
     fn of_policy(&self, wanted: Wanted) -> &'a str {
         match (wanted, self.pulls) {
             // A pull lives where the copy goes, a push where it comes from.
-            (Wanted::Forward, true) | (Wanted::Reverse, false) | (Wanted::FinalSync, _) => self.standby,
-            (Wanted::Forward, false) | (Wanted::Reverse, true) | (Wanted::FinalReverseSync, _) => self.active,
+            (Wanted::Forward, true) | (Wanted::Reverse, false) | (Wanted::FinalSync, _) => {
+                self.standby
+            }
+            (Wanted::Forward, false) | (Wanted::Reverse, true) | (Wanted::FinalReverseSync, _) => {
+                self.active
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use runbook_engine::runlog::Observer;
 use runbook_engine::step::{Finding, Level};
 
 use crate::labels::Labels;
-use crate::output::{Output, between, clock, style};
+use crate::output::{Format, Output, between, clock, style, words};
 
 /// CI kills jobs that say nothing.
 const HEARTBEAT: Duration = Duration::from_secs(30);
@@ -38,11 +38,24 @@ struct Shown {
 impl Progress {
     /// Shows a run.
     pub fn new(out: Output, run: &str, labels: Labels) -> Progress {
-        Progress { out, run: run.to_owned(), labels, shown: Mutex::new(Shown { at: Instant::now(), bar: None }) }
+        Progress {
+            out,
+            run: run.to_owned(),
+            labels,
+            shown: Mutex::new(Shown {
+                at: Instant::now(),
+                bar: None,
+            }),
+        }
     }
 
     /// Shows one event.
     pub fn show(&self, at: Timestamp, event: &Event, run: &RunState) {
+        if self.out.format == Some(Format::Jsonl) {
+            self.out.json_line(
+                &serde_json::json!({ "schema": 1, "run": self.run, "at": at, "event": event }),
+            );
+        }
         let lines = lines(&self.labels, &self.run, at, event, run);
         let mut shown = self.lock();
         shown.at = Instant::now();
@@ -50,8 +63,12 @@ impl Progress {
             self.write(&shown, &line);
         }
         match event {
-            Event::AttemptStarted { step, .. } | Event::UndoStarted { step } => self.draw(&mut shown, at, run, step, ""),
-            Event::Asked { .. } | Event::RunFinished { .. } | Event::Paused { .. } => clear(&mut shown),
+            Event::AttemptStarted { step, .. } | Event::UndoStarted { step } => {
+                self.draw(&mut shown, at, run, step, "")
+            }
+            Event::Asked { .. } | Event::RunFinished { .. } | Event::Paused { .. } => {
+                clear(&mut shown)
+            }
             _ => {}
         }
     }
@@ -66,17 +83,29 @@ impl Progress {
             return;
         }
         let bar = shown.bar.get_or_insert_with(|| {
-            let past = run.started_at.map_or(Duration::ZERO, |started| between(started, at));
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_elapsed(past);
-            if let Ok(style) = ProgressStyle::with_template("run {prefix}  T+{elapsed_precise}  {wide_msg}") {
+            let past = run
+                .started_at
+                .map_or(Duration::ZERO, |started| between(started, at));
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
+                .with_elapsed(past);
+            if let Ok(style) =
+                ProgressStyle::with_template("run {prefix}  T+{elapsed_precise}  {wide_msg}")
+            {
                 bar.set_style(style);
             }
             bar.set_prefix(self.run.clone());
             bar.enable_steady_tick(TICK);
             bar
         });
-        let waiting = if waiting.is_empty() { String::new() } else { format!(": {waiting}") };
-        bar.set_message(format!("now {}{waiting}   Ctrl-C stops, resumable", self.labels.name(step)));
+        let waiting = if waiting.is_empty() {
+            String::new()
+        } else {
+            format!(": {waiting}")
+        };
+        bar.set_message(format!(
+            "now {}{waiting}   Ctrl-C stops, resumable",
+            self.labels.name(step)
+        ));
     }
 
     fn write(&self, shown: &Shown, line: &str) {
@@ -88,7 +117,9 @@ impl Progress {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Shown> {
-        self.shown.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.shown
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -100,10 +131,20 @@ impl Observer for Progress {
     fn waiting(&self, step: &str, text: &str) {
         let mut shown = self.lock();
         if let Some(bar) = &shown.bar {
-            bar.set_message(format!("now {}: {text}   Ctrl-C stops, resumable", self.labels.name(step)));
+            bar.set_message(format!(
+                "now {}: {text}   Ctrl-C stops, resumable",
+                self.labels.name(step)
+            ));
         } else if shown.at.elapsed() >= HEARTBEAT {
             shown.at = Instant::now();
-            self.write(&shown, &format!("  {}  {}  {text}", style::dim("wait"), self.labels.name(step)));
+            self.write(
+                &shown,
+                &format!(
+                    "  {}  {}  {text}",
+                    style::dim("wait"),
+                    self.labels.name(step)
+                ),
+            );
         }
     }
 }
@@ -115,57 +156,138 @@ fn clear(shown: &mut Shown) {
 }
 
 /// Writes an event as lines.
-pub fn lines(labels: &Labels, id: &str, at: Timestamp, event: &Event, run: &RunState) -> Vec<String> {
+pub fn lines(
+    labels: &Labels,
+    id: &str,
+    at: Timestamp,
+    event: &Event,
+    run: &RunState,
+) -> Vec<String> {
     let name = |step: &str| labels.name(step);
-    let since = run.started_at.map_or(Duration::ZERO, |started| between(started, at));
-    let line = |word: &str, rest: String| vec![format!("{}  {word}  {rest}", style::dim(&format!("T+{}", clock(since))))];
+    let since = run
+        .started_at
+        .map_or(Duration::ZERO, |started| between(started, at));
+    let line = |word: &str, rest: String| {
+        vec![format!(
+            "{}  {word}  {rest}",
+            style::dim(&format!("T+{}", clock(since)))
+        )]
+    };
     let took = |step: &str| {
         let record = run.step(step);
         let span = record.and_then(|record| Some(between(record.started_at?, at)));
-        span.map_or_else(String::new, |span| format!("  {}", clock(span)))
+        span.map_or_else(String::new, |span| format!("  {}", words(span)))
     };
     match event {
-        Event::RunStarted { runbook, mode, by, .. } => {
-            vec![format!("{}  {mode} {runbook}, started by {by}", style::bold(&format!("run {id}")))]
+        Event::RunStarted {
+            runbook, mode, by, ..
+        } => {
+            vec![format!(
+                "{}  {mode} {runbook}, started by {by}",
+                style::bold(&format!("run {id}"))
+            )]
         }
-        Event::TakenOver { from, .. } => line(&style::warn("over"), format!("this driver takes over from {from}")),
-        Event::Paused { by } => line(&style::warn("stop"), format!("stopped by {by}; nothing is under way")),
+        Event::TakenOver { from, .. } => line(
+            &style::warn("over"),
+            format!("this driver takes over from {from}"),
+        ),
+        Event::Paused { by } => line(
+            &style::warn("stop"),
+            format!("stopped by {by}; nothing is under way"),
+        ),
         Event::AttemptStarted { step, attempt, .. } => {
-            let again = if *attempt > 1 { format!("  attempt {attempt}") } else { String::new() };
-            line("now ", format!("{}  {}{again}", name(step), labels.summary(step)))
+            let again = if *attempt > 1 {
+                format!("  attempt {attempt}")
+            } else {
+                String::new()
+            };
+            line(
+                "now ",
+                format!("{}  {}{again}", name(step), labels.summary(step)),
+            )
         }
-        Event::Succeeded { step, output, changes, probed } => {
+        Event::Succeeded {
+            step,
+            output,
+            changes,
+            probed,
+        } => {
             let found = if *probed { "  found done" } else { "" };
-            let mut all = line(&style::ok("done"), format!("{}{}{found}", name(step), took(step)));
+            let mut all = line(
+                &style::ok("done"),
+                format!("{}{}{found}", name(step), took(step)),
+            );
             all.extend(findings(output).iter().map(finding_line));
             all.extend(changes.iter().map(change_line));
             all
         }
-        Event::Owed { step, items, reason } => {
-            let items: Vec<String> = items.iter().map(|owed| format!("{} {}", owed.what, owed.site)).collect();
-            line(&style::warn("owed"), format!("{}{}  {}: {reason}", name(step), took(step), items.join(", ")))
+        Event::Owed {
+            step,
+            items,
+            reason,
+        } => {
+            let items: Vec<String> = items
+                .iter()
+                .map(|owed| format!("{} {}", owed.what, owed.site))
+                .collect();
+            line(
+                &style::warn("owed"),
+                format!(
+                    "{}{}  {}: {reason}",
+                    name(step),
+                    took(step),
+                    items.join(", ")
+                ),
+            )
         }
-        Event::AttemptFailed { step, sort, error, next_at } => {
-            let wait = clock(between(at, *next_at));
+        Event::AttemptFailed {
+            step,
+            sort,
+            error,
+            next_at,
+        } => {
+            let wait = words(between(at, *next_at));
             let next = match sort {
                 Sort::Transient => format!("again in {wait}"),
                 Sort::Permanent => "not tried again".to_owned(),
-                Sort::Unknown => format!("outcome unknown; looked at in {wait}, when the request can no longer arrive"),
+                Sort::Unknown => format!(
+                    "outcome unknown; looked at in {wait}, when the request can no longer arrive"
+                ),
             };
-            line(&style::warn("miss"), format!("{}  {error} ({next})", name(step)))
+            line(
+                &style::warn("miss"),
+                format!("{}  {error} ({next})", name(step)),
+            )
         }
-        Event::AttemptLost { step } => {
-            line(&style::warn("lost"), format!("{}  the driver before died in it: it is probed first", name(step)))
+        Event::AttemptLost { step } => line(
+            &style::warn("lost"),
+            format!(
+                "{}  the driver before died in it: it is probed first",
+                name(step)
+            ),
+        ),
+        Event::AttemptPaused { step } => {
+            line("stop", format!("{}  left at a safe point", name(step)))
         }
-        Event::AttemptPaused { step } => line("stop", format!("{}  left at a safe point", name(step))),
         Event::FoundNotDone { step, remaining } => {
             let mut all = line("look", format!("{}  found not done", name(step)));
             all.extend(remaining.iter().map(change_line));
             all
         }
-        Event::GaveUp { step, error } => line(&style::fail("FAIL"), format!("{}{}  {error}", name(step), took(step))),
-        Event::PassedOver { step, error } => line(&style::warn("pass"), format!("{}  passed over: {error}", name(step))),
-        Event::Asked { step, about, question, .. } => {
+        Event::GaveUp { step, error } => line(
+            &style::fail("FAIL"),
+            format!("{}{}  {error}", name(step), took(step)),
+        ),
+        Event::PassedOver { step, error } => line(
+            &style::warn("pass"),
+            format!("{}  passed over: {error}", name(step)),
+        ),
+        Event::Asked {
+            step,
+            about,
+            question,
+            ..
+        } => {
             let what = match about {
                 About::Approval => "approval",
                 About::Gate => "decision",
@@ -177,14 +299,37 @@ pub fn lines(labels: &Labels, id: &str, at: Timestamp, event: &Event, run: &RunS
             all.extend(question.lines().map(|line| format!("          {line}")));
             all
         }
-        Event::Approved { step, by, reason } => line("yes ", format!("{}  by {by}{}", name(step), because(reason))),
-        Event::Declined { step, by, reason } => line("no  ", format!("{}  by {by}{}", name(step), because(reason))),
-        Event::Retried { step, by } => line("next", format!("{}  tried again, by {by}", name(step))),
-        Event::MarkedDone { step, by } => line(&style::warn("hand"), format!("{}  done by hand, says {by}", name(step))),
-        Event::WentBack { step, to, reason } => {
-            line(&style::warn("back"), format!("{} to {}  {reason}", name(step).trim_start(), name(to).trim_start()))
+        Event::Approved { step, by, reason } => line(
+            "yes ",
+            format!("{}  by {by}{}", name(step), because(reason)),
+        ),
+        Event::Declined { step, by, reason } => line(
+            "no  ",
+            format!("{}  by {by}{}", name(step), because(reason)),
+        ),
+        Event::Retried { step, by } => {
+            line("next", format!("{}  tried again, by {by}", name(step)))
         }
-        Event::CommandTaken { by, refused: Some(why), .. } => line(&style::warn("no  "), format!("a command by {by} is refused: {why}")),
+        Event::MarkedDone { step, by } => line(
+            &style::warn("hand"),
+            format!("{}  done by hand, says {by}", name(step)),
+        ),
+        Event::WentBack { step, to, reason } => line(
+            &style::warn("back"),
+            format!(
+                "{} to {}  {reason}",
+                name(step).trim_start(),
+                name(to).trim_start()
+            ),
+        ),
+        Event::CommandTaken {
+            by,
+            refused: Some(why),
+            ..
+        } => line(
+            &style::warn("no  "),
+            format!("a command by {by} is refused: {why}"),
+        ),
         Event::AbortRequested { by, undo } => {
             let how = if *undo { "and undone" } else { "as it is" };
             line(&style::warn("end "), format!("ended {how}, by {by}"))
@@ -195,19 +340,32 @@ pub fn lines(labels: &Labels, id: &str, at: Timestamp, event: &Event, run: &RunS
             all.extend(changes.iter().map(change_line));
             all
         }
-        Event::UndoFailed { step, error } => line(&style::fail("FAIL"), format!("{}  cannot be undone: {error}", name(step))),
+        Event::UndoFailed { step, error } => line(
+            &style::fail("FAIL"),
+            format!("{}  cannot be undone: {error}", name(step)),
+        ),
         Event::RunFinished { outcome } => {
             let word = runbook_engine::decide::words(*outcome);
-            let word = if *outcome == Outcome::Done { style::ok(word) } else { style::warn(word) };
+            let word = if *outcome == Outcome::Done {
+                style::ok(word)
+            } else {
+                style::warn(word)
+            };
             line(&word, format!("run {id}"))
         }
-        Event::Checkpoint { step, name: what, value } if what == "findings" => {
+        Event::Checkpoint {
+            step,
+            name: what,
+            value,
+        } if what == "findings" => {
             let mut all = line("look", name(step));
             let found: Vec<Finding> = serde_json::from_value(value.clone()).unwrap_or_default();
             all.extend(found.iter().map(finding_line));
             all
         }
-        Event::Checkpoint { .. } | Event::OriginalSaved { .. } | Event::CommandTaken { .. } => Vec::new(),
+        Event::Checkpoint { .. } | Event::OriginalSaved { .. } | Event::CommandTaken { .. } => {
+            Vec::new()
+        }
     }
 }
 
@@ -228,11 +386,16 @@ pub fn finding_line(finding: &Finding) -> String {
 
 /// Writes a change.
 pub fn change_line(change: &Change) -> String {
-    format!("          {}  {}: {} -> {}", change.object, change.field, change.before, change.after)
+    format!(
+        "          {}  {}: {} -> {}",
+        change.object, change.field, change.before, change.after
+    )
 }
 
 fn because(reason: &Option<String>) -> String {
-    reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"))
+    reason
+        .as_ref()
+        .map_or_else(String::new, |reason| format!(": {reason}"))
 }
 
 #[cfg(test)]

@@ -229,7 +229,10 @@ impl Report {
     /// # Errors
     /// When the events do not add up.
     pub fn of(run: &str, plan: &Plan, events: &[Recorded]) -> Result<Report, FoldError> {
-        let state = RunState::of(plan, events.iter().map(|recorded| (recorded.at, &recorded.event)))?;
+        let state = RunState::of(
+            plan,
+            events.iter().map(|recorded| (recorded.at, &recorded.event)),
+        )?;
         let mut tally = Tally::default();
         for recorded in events {
             tally.take(plan, recorded.at, &recorded.event);
@@ -247,12 +250,22 @@ impl Report {
                 attempts: tally.attempts.get(&step.id).copied().unwrap_or(0),
                 seconds: seconds(tally.spent.get(&step.id).copied().unwrap_or_default()),
                 by_hand: record.by_hand,
-                error: record.error.clone().filter(|_| record.state != StepState::Succeeded),
+                error: record
+                    .error
+                    .clone()
+                    .filter(|_| record.state != StepState::Succeeded),
             })
             .collect();
         let bindings = Bindings::of(plan).ok();
-        let site = |role: &str| bindings.as_ref().map_or(role, |bindings| bindings.site(role)).to_owned();
-        let moved = plan.cutover().is_some_and(|cut| state.steps[cut].state == StepState::Succeeded);
+        let site = |role: &str| {
+            bindings
+                .as_ref()
+                .map_or(role, |bindings| bindings.site(role))
+                .to_owned()
+        };
+        let moved = plan
+            .cutover()
+            .is_some_and(|cut| state.steps[cut].state == StepState::Succeeded);
         let outputs = || state.steps.iter().map(|record| &record.output);
         let measured = tally.probed_at.zip(state.started_at).map(|(end, start)| {
             crate::output::between(start, end).saturating_sub(tally.waited_before_probe)
@@ -273,13 +286,19 @@ impl Report {
             time_scale: plan.time_scale,
             phases: phases(&steps),
             steps,
-            frozen_seconds: tally.fenced_at.zip(tally.probed_at).map(|(from, to)| seconds(crate::output::between(from, to))),
+            frozen_seconds: tally
+                .fenced_at
+                .zip(tally.probed_at)
+                .map(|(from, to)| seconds(crate::output::between(from, to))),
             rto_target_seconds: plan.rto_target.map(seconds),
             rto_measured_seconds: measured.map(seconds).filter(|_| moved),
             approval_wait_seconds: seconds(tally.waited),
             rpo_target_seconds: plan.rpo_target.map(seconds),
             rpo_measured_seconds: rpo(plan, &state, moved),
-            loss: outputs().rev().find(|output| output.get("rpo_measured_seconds").is_some()).cloned(),
+            loss: outputs()
+                .rev()
+                .find(|output| output.get("rpo_measured_seconds").is_some())
+                .cloned(),
             comparisons: comparisons(plan, &state),
             changes: tally.changes,
             originals: state
@@ -291,7 +310,14 @@ impl Report {
                     known: !document.is_null(),
                 })
                 .collect(),
-            owed: state.owed().into_iter().map(|owed| Owed { site: site(&owed.site), what: owed.what }).collect(),
+            owed: state
+                .owed()
+                .into_iter()
+                .map(|owed| Owed {
+                    site: site(&owed.site),
+                    what: owed.what,
+                })
+                .collect(),
             forfeited: forfeited(plan, moved),
             decisions: tally.decisions,
             divergence: outputs()
@@ -306,7 +332,9 @@ impl Report {
 
     /// Names the targets that were missed.
     pub fn missed(&self) -> Vec<&'static str> {
-        let over = |measured: Option<f64>, target: Option<f64>| measured.zip(target).is_some_and(|(m, t)| m > t);
+        let over = |measured: Option<f64>, target: Option<f64>| {
+            measured.zip(target).is_some_and(|(m, t)| m > t)
+        };
         let mut missed = Vec::new();
         if over(self.rto_measured_seconds, self.rto_target_seconds) {
             missed.push("RTO");
@@ -337,16 +365,30 @@ impl Tally {
                 self.begin(step, at);
                 self.asked.insert(step.clone(), (*about, at));
             }
-            Event::Approved { step, by, reason } => self.decide(step, "approved", by, reason.clone(), at),
-            Event::Declined { step, by, reason } => self.decide(step, "declined", by, reason.clone(), at),
+            Event::Approved { step, by, reason } => {
+                self.decide(step, "approved", by, reason.clone(), at)
+            }
+            Event::Declined { step, by, reason } => {
+                self.decide(step, "declined", by, reason.clone(), at)
+            }
             Event::Retried { step, by } => self.decide(step, "retried", by, None, at),
             Event::MarkedDone { step, by } => self.decide(step, "done by hand", by, None, at),
             Event::AbortRequested { by, undo } => {
-                self.decide("", if *undo { "abort and undo" } else { "abort" }, by, None, at);
+                self.decide(
+                    "",
+                    if *undo { "abort and undo" } else { "abort" },
+                    by,
+                    None,
+                    at,
+                );
             }
             Event::WentBack { step, to, reason } => {
                 self.end(step, at);
-                self.returns.push(Return { step: step.clone(), to: to.clone(), reason: reason.clone() });
+                self.returns.push(Return {
+                    step: step.clone(),
+                    to: to.clone(),
+                    reason: reason.clone(),
+                });
             }
             Event::Succeeded { step, changes, .. } | Event::UndoFinished { step, changes } => {
                 self.end(step, at);
@@ -389,10 +431,19 @@ impl Tally {
         }
     }
 
-    fn decide(&mut self, step: &str, answer: &str, by: &str, reason: Option<String>, at: Timestamp) {
+    fn decide(
+        &mut self,
+        step: &str,
+        answer: &str,
+        by: &str,
+        reason: Option<String>,
+        at: Timestamp,
+    ) {
         self.end(step, at);
         let asked = self.asked.remove(step);
-        let waited = asked.map_or(Duration::ZERO, |(_, since)| crate::output::between(since, at));
+        let waited = asked.map_or(Duration::ZERO, |(_, since)| {
+            crate::output::between(since, at)
+        });
         self.waited += waited;
         self.decisions.push(Decision {
             step: step.to_owned(),
@@ -430,7 +481,14 @@ pub fn outcome(state: &RunState) -> &'static str {
         Phase::Finished(outcome) => runbook_engine::decide::words(outcome),
         Phase::Unwinding => "unwinding",
         Phase::Forward if state.question().is_some() => "waiting",
-        Phase::Forward if state.steps.iter().any(|record| record.state == StepState::Failed) => "stopped",
+        Phase::Forward
+            if state
+                .steps
+                .iter()
+                .any(|record| record.state == StepState::Failed) =>
+        {
+            "stopped"
+        }
         Phase::Forward => "running",
     }
 }
@@ -471,7 +529,10 @@ fn phases(steps: &[StepReport]) -> Phases {
 fn fences_active(step: &PlannedStep) -> bool {
     // An action is kept under its kind, or alone.
     let action = step.action.get(&step.kind).unwrap_or(&step.action);
-    step.kind == "harbor.read-only" && action["site"] == "active" && action["value"] == true && action["verify"] != true
+    step.kind == "harbor.read-only"
+        && action["site"] == "active"
+        && action["value"] == true
+        && action["verify"] != true
 }
 
 fn comparisons(plan: &Plan, state: &RunState) -> Vec<Compared> {
@@ -485,16 +546,27 @@ fn comparisons(plan: &Plan, state: &RunState) -> Vec<Compared> {
             extra: output["extra"].clone(),
         })
     };
-    plan.steps.iter().zip(state.steps.iter().map(|record| &record.output)).filter_map(compared).collect()
+    plan.steps
+        .iter()
+        .zip(state.steps.iter().map(|record| &record.output))
+        .filter_map(compared)
+        .collect()
 }
 
 /// An unplanned run states its loss; a planned one that compared before it moved lost nothing but what a person
 /// accepted, which is as old as anybody knows.
 fn rpo(plan: &Plan, state: &RunState, moved: bool) -> Option<f64> {
-    let stated = state.steps.iter().rev().find_map(|record| record.output["rpo_measured_seconds"].as_f64());
+    let stated = state
+        .steps
+        .iter()
+        .rev()
+        .find_map(|record| record.output["rpo_measured_seconds"].as_f64());
     let cut = plan.cutover().filter(|_| moved)?;
     let nothing_lost = || {
-        let last = state.steps[..cut].iter().rev().find(|record| record.output.get("counts").is_some())?;
+        let last = state.steps[..cut]
+            .iter()
+            .rev()
+            .find(|record| record.output.get("counts").is_some())?;
         let counts = &last.output["counts"];
         (counts["missing"] == 0 && counts["different"] == 0).then_some(0.0)
     };
@@ -505,8 +577,14 @@ fn forfeited(plan: &Plan, moved: bool) -> Vec<String> {
     if plan.mode != Mode::Unplanned || !moved {
         return Vec::new();
     }
-    let lost = |step: &&PlannedStep| !plan.takes(step) && matches!(step.kind.as_str(), "harbor.sync" | "harbor.compare");
-    plan.steps.iter().filter(lost).map(|step| step.id.clone()).collect()
+    let lost = |step: &&PlannedStep| {
+        !plan.takes(step) && matches!(step.kind.as_str(), "harbor.sync" | "harbor.compare")
+    };
+    plan.steps
+        .iter()
+        .filter(lost)
+        .map(|step| step.id.clone())
+        .collect()
 }
 
 fn seconds(span: Duration) -> f64 {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::output::{clock, local, style, table, words};
+use crate::output::{local, style, table, words};
 use crate::report::Report;
 
 /// Writes a report.
@@ -18,11 +18,23 @@ pub fn page(report: &Report) -> String {
         "done" => style::ok("done"),
         other => style::warn(other),
     };
-    let _ = writeln!(text, "{} {}  {arrow}  topology {}", report.mode, report.runbook, report.topology);
-    let _ = writeln!(text, "run {}  {outcome}, started by {}", report.run, report.started_by);
+    let _ = writeln!(
+        text,
+        "{} {}  {arrow}  topology {}",
+        report.mode, report.runbook, report.topology
+    );
+    let _ = writeln!(
+        text,
+        "run {}  {outcome}, started by {}",
+        report.run, report.started_by
+    );
     if let Some(at) = report.started_at {
         let end = report.finished_at.map_or_else(String::new, |end| {
-            format!(" to {} ({})", local(end), words(crate::output::between(at, end)))
+            format!(
+                " to {} ({})",
+                local(end),
+                words(crate::output::between(at, end))
+            )
         });
         let _ = writeln!(text, "{}{end}", local(at));
     }
@@ -30,36 +42,81 @@ pub fn page(report: &Report) -> String {
     text.push_str(&targets(report));
     text.push('\n');
     text.push_str(&steps(report));
-    section(&mut text, "Changed", report.changes.iter().map(|change| {
-        format!("{}: {} {}: {} -> {}", change.step, change.object, change.field, change.before, change.after)
-    }));
-    section(&mut text, "Owed, to be done when the site returns (runbook run settle)", report.owed.iter().map(|owed| {
-        format!("{} {}", owed.what, owed.site)
-    }));
-    section(&mut text, "Forfeited: done later they would overwrite the new side", report.forfeited.iter().cloned());
-    section(&mut text, "Compared", report.comparisons.iter().map(|found| {
-        let count = |value: &serde_json::Value| value.as_array().map_or(0, Vec::len);
-        format!(
-            "{}: {} compared, {} missing, {} different, {} extra",
-            found.step,
-            found.compared,
-            count(&found.missing),
-            count(&found.different),
-            count(&found.extra)
-        )
-    }));
+    section(
+        &mut text,
+        "Changed",
+        report.changes.iter().map(|change| {
+            format!(
+                "{}: {} {}: {} -> {}",
+                change.step, change.object, change.field, change.before, change.after
+            )
+        }),
+    );
+    section(
+        &mut text,
+        "Owed, to be done when the site returns (runbook run settle)",
+        report
+            .owed
+            .iter()
+            .map(|owed| format!("{} {}", owed.what, owed.site)),
+    );
+    section(
+        &mut text,
+        "Forfeited: done later they would overwrite the new side",
+        report.forfeited.iter().cloned(),
+    );
+    section(
+        &mut text,
+        "Compared",
+        report.comparisons.iter().map(|found| {
+            let count = |value: &serde_json::Value| value.as_array().map_or(0, Vec::len);
+            format!(
+                "{}: {} compared, {} missing, {} different, {} extra",
+                found.step,
+                found.compared,
+                count(&found.missing),
+                count(&found.different),
+                count(&found.extra)
+            )
+        }),
+    );
     section(&mut text, "Lost", report.loss.iter().map(value));
-    section(&mut text, "Differs between the sides since", report.divergence.iter().map(value));
-    section(&mut text, "Decided by people", report.decisions.iter().map(|decision| {
-        let step = if decision.step.is_empty() { String::new() } else { format!("{}: ", decision.step) };
-        let reason = decision.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
-        format!("{step}{} by {}{reason}", decision.answer, decision.by)
-    }));
-    section(&mut text, "Gone back", report.returns.iter().map(|back| {
-        format!("{} -> {}: {}", back.step, back.to, back.reason)
-    }));
+    section(
+        &mut text,
+        "Differs between the sides since",
+        report.divergence.iter().map(value),
+    );
+    section(
+        &mut text,
+        "Decided by people",
+        report.decisions.iter().map(|decision| {
+            let step = if decision.step.is_empty() {
+                String::new()
+            } else {
+                format!("{}: ", decision.step)
+            };
+            let reason = decision
+                .reason
+                .as_ref()
+                .map_or_else(String::new, |reason| format!(" ({reason})"));
+            format!("{step}{} by {}{reason}", decision.answer, decision.by)
+        }),
+    );
+    section(
+        &mut text,
+        "Gone back",
+        report
+            .returns
+            .iter()
+            .map(|back| format!("{} -> {}: {}", back.step, back.to, back.reason)),
+    );
     if report.takeovers > 0 {
-        let _ = writeln!(text, "\nTaken over from a driver that was gone: {} times", report.takeovers);
+        let times = if report.takeovers == 1 {
+            "once".to_owned()
+        } else {
+            format!("{} times", report.takeovers)
+        };
+        let _ = writeln!(text, "\nTaken over from a driver that was gone: {times}");
     }
     text
 }
@@ -74,15 +131,30 @@ fn targets(report: &Report) -> String {
             Some(target) => (span(target), style::ok("OK")),
             None => ("-".to_owned(), String::new()),
         };
-        rows.push(vec![name.to_owned(), span(measured), format!("target {target}"), verdict]);
+        rows.push(vec![
+            name.to_owned(),
+            span(measured),
+            format!("target {target}"),
+            verdict,
+        ]);
     };
-    target("RTO", report.rto_measured_seconds, report.rto_target_seconds);
-    target("RPO", report.rpo_measured_seconds, report.rpo_target_seconds);
-    let plain = |name: &str, seconds: f64| vec![name.to_owned(), span(seconds), String::new(), String::new()];
+    target(
+        "RTO",
+        report.rto_measured_seconds,
+        report.rto_target_seconds,
+    );
+    target(
+        "RPO",
+        report.rpo_measured_seconds,
+        report.rpo_target_seconds,
+    );
+    let plain = |name: &str, seconds: f64| {
+        vec![name.to_owned(), span(seconds), String::new(), String::new()]
+    };
     if let Some(frozen) = report.frozen_seconds {
         rows.push(plain("frozen for pushes", frozen));
     }
-    if report.approval_wait_seconds > 0.0 {
+    if report.approval_wait_seconds >= 1.0 {
         rows.push(plain("waited for people", report.approval_wait_seconds));
     }
     let phases = &report.phases;
@@ -99,7 +171,11 @@ fn targets(report: &Report) -> String {
 }
 
 fn steps(report: &Report) -> String {
-    let mut rows = vec![["", "STEP", "STATE", "TIME", "ATTEMPTS"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["", "STEP", "STATE", "TIME", "ATTEMPTS"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     for (i, step) in report.steps.iter().enumerate() {
         let state = match step.state.as_str() {
             "done" if step.by_hand => style::warn("done by hand"),
@@ -108,8 +184,15 @@ fn steps(report: &Report) -> String {
             other => style::warn(other),
         };
         let error = step.error.clone().unwrap_or_default();
-        let time = clock(Duration::from_secs_f64(step.seconds.max(0.0)));
-        rows.push(vec![format!("{:>2}", i + 1), step.step.clone(), state, time, step.attempts.to_string(), error]);
+        let time = words(Duration::from_secs_f64(step.seconds.max(0.0)));
+        rows.push(vec![
+            format!("{:>2}", i + 1),
+            step.step.clone(),
+            state,
+            time,
+            step.attempts.to_string(),
+            error,
+        ]);
     }
     table(&rows)
 }
@@ -127,7 +210,9 @@ fn section(text: &mut String, title: &str, lines: impl Iterator<Item = String>) 
 
 /// A value as a person reads it: a text as it is, anything else as JSON.
 fn value(value: &serde_json::Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 #[cfg(test)]
@@ -137,11 +222,20 @@ mod tests {
 
     #[test]
     fn the_page_of_a_planned_failover() {
-        let report = Report::of("7f3kq", &samples::plan(), &samples::recorded(samples::planned_failover()))
-            .expect("the events add up");
+        let report = Report::of(
+            "7f3kq",
+            &samples::plan(),
+            &samples::recorded(samples::planned_failover()),
+        )
+        .expect("the events add up");
         let page = anstream::adapter::strip_str(&page(&report)).to_string();
         // The third line holds local times.
-        let page: Vec<&str> = page.lines().enumerate().filter(|(i, _)| *i != 2).map(|(_, line)| line).collect();
+        let page: Vec<&str> = page
+            .lines()
+            .enumerate()
+            .filter(|(i, _)| *i != 2)
+            .map(|(_, line)| line)
+            .collect();
         insta::assert_snapshot!(page.join("\n"));
     }
 }

@@ -15,7 +15,10 @@ fn step(id: &str, kind: &str, action: Value) -> PlannedStep {
         action,
         modes: Vec::new(),
         timeout: Duration::from_secs(300),
-        retry: Retry { attempts: 3, backoff: Duration::from_secs(2) },
+        retry: Retry {
+            attempts: 3,
+            backoff: Duration::from_secs(2),
+        },
         on_failure: OnFailure::Stop,
         if_unreachable: IfUnreachable::Fail,
         guards: Vec::new(),
@@ -37,7 +40,11 @@ pub fn plan() -> Plan {
         steps: vec![
             step("check", "check", Value::Null),
             step("approval", "approval", Value::Null),
-            step("fence-active", "harbor.read-only", json!({ "site": "active", "value": true })),
+            step(
+                "fence-active",
+                "harbor.read-only",
+                json!({ "site": "active", "value": true }),
+            ),
             step("dns-upsert", "dns.upsert", Value::Null),
             step("probe", "registry.probe", Value::Null),
         ],
@@ -50,7 +57,11 @@ pub fn plan() -> Plan {
 
 /// Its events: an approval, an attempt that failed, a driver that died and one that took over.
 pub fn planned_failover() -> Vec<(Timestamp, Event)> {
-    let started = |step: &str, attempt| Event::AttemptStarted { step: step.into(), attempt, token: "t".into() };
+    let started = |step: &str, attempt| Event::AttemptStarted {
+        step: step.into(),
+        attempt,
+        token: "t".into(),
+    };
     let done = |step: &str, output: Value, changes: Vec<Change>| Event::Succeeded {
         step: step.into(),
         output,
@@ -72,43 +83,122 @@ pub fn planned_failover() -> Vec<(Timestamp, Event)> {
         "counts": { "missing": 0, "different": 0, "extra": 0 },
     });
     let events = vec![
-        (0, Event::RunStarted { runbook: "failover".into(), mode: Mode::Planned, plan_digest: "d".into(), by: "ana@jump".into() }),
+        (
+            0,
+            Event::RunStarted {
+                runbook: "failover".into(),
+                mode: Mode::Planned,
+                plan_digest: "d".into(),
+                by: "ana@jump".into(),
+            },
+        ),
         (0, started("check", 1)),
         (2, done("check", findings, Vec::new())),
         (2, started("approval", 1)),
-        (2, Event::Asked {
-            step: "approval".into(),
-            nonce: "00c0ffee".into(),
-            about: About::Approval,
-            question: "Move harbor.example.com from primary to dr?".into(),
-            output: Value::Null,
-        }),
-        (62, Event::Approved { step: "approval".into(), by: "ana@jump".into(), reason: Some("maintenance".into()) }),
+        (
+            2,
+            Event::Asked {
+                step: "approval".into(),
+                nonce: "00c0ffee".into(),
+                about: About::Approval,
+                question: "Move harbor.example.com from primary to dr?".into(),
+                output: Value::Null,
+            },
+        ),
+        (
+            62,
+            Event::Approved {
+                step: "approval".into(),
+                by: "ana@jump".into(),
+                reason: Some("maintenance".into()),
+            },
+        ),
         (62, started("fence-active", 1)),
-        (63, Event::OriginalSaved { step: "fence-active".into(), site: "primary".into(), object: "read_only".into(), document: json!(false) }),
-        (64, done("fence-active", found, vec![change("primary", "read_only", "false", "true")])),
+        (
+            63,
+            Event::OriginalSaved {
+                step: "fence-active".into(),
+                site: "primary".into(),
+                object: "read_only".into(),
+                document: json!(false),
+            },
+        ),
+        (
+            64,
+            done(
+                "fence-active",
+                found,
+                vec![change("primary", "read_only", "false", "true")],
+            ),
+        ),
         (64, started("dns-upsert", 1)),
-        (65, Event::AttemptFailed { step: "dns-upsert".into(), sort: Sort::Transient, error: "SERVFAIL".into(), next_at: time(67) }),
+        (
+            65,
+            Event::AttemptFailed {
+                step: "dns-upsert".into(),
+                sort: Sort::Transient,
+                error: "SERVFAIL".into(),
+                next_at: time(67),
+            },
+        ),
         (67, started("dns-upsert", 2)),
-        (70, Event::TakenOver { by: "ben@jump".into(), from: "ana@jump (process 7, gone)".into(), requests_over_at: time(79) }),
-        (70, Event::AttemptLost { step: "dns-upsert".into() }),
-        (80, Event::Succeeded {
-            step: "dns-upsert".into(),
-            output: Value::Null,
-            changes: vec![change("harbor.example.com CNAME", "value", "harbor-primary", "harbor-dr")],
-            probed: true,
-        }),
+        (
+            70,
+            Event::TakenOver {
+                by: "ben@jump".into(),
+                from: "ana@jump (process 7, gone)".into(),
+                requests_over_at: time(79),
+            },
+        ),
+        (
+            70,
+            Event::AttemptLost {
+                step: "dns-upsert".into(),
+            },
+        ),
+        (
+            80,
+            Event::Succeeded {
+                step: "dns-upsert".into(),
+                output: Value::Null,
+                changes: vec![change(
+                    "harbor.example.com CNAME",
+                    "value",
+                    "harbor-primary",
+                    "harbor-dr",
+                )],
+                probed: true,
+            },
+        ),
         (80, started("probe", 1)),
-        (83, done("probe", json!({ "pulled": "library/base" }), Vec::new())),
-        (83, Event::RunFinished { outcome: Outcome::Done }),
+        (
+            83,
+            done("probe", json!({ "pulled": "library/base" }), Vec::new()),
+        ),
+        (
+            83,
+            Event::RunFinished {
+                outcome: Outcome::Done,
+            },
+        ),
     ];
-    events.into_iter().map(|(at, event)| (time(at), event)).collect()
+    events
+        .into_iter()
+        .map(|(at, event)| (time(at), event))
+        .collect()
 }
 
 /// The same as rows of a journal, without hashes.
 pub fn recorded(events: Vec<(Timestamp, Event)>) -> Vec<Recorded> {
     let rows = events.into_iter().enumerate();
-    rows.map(|(i, (at, event))| Recorded { seq: i as i64 + 1, at, epoch: 1, event, hash: String::new() }).collect()
+    rows.map(|(i, (at, event))| Recorded {
+        seq: i as i64 + 1,
+        at,
+        epoch: 1,
+        event,
+        hash: String::new(),
+    })
+    .collect()
 }
 
 /// A made-up time.
@@ -142,7 +232,10 @@ topologies:
 
 /// The bindings of [`CONFIG`].
 pub fn bindings() -> runbook_steps::bindings::Bindings {
-    use runbook_steps::bindings::{Bindings, Direction, EndpointBinding, Inherited, PairPolicies, PolicyBinding, ProbeBinding, SiteBinding};
+    use runbook_steps::bindings::{
+        Bindings, Direction, EndpointBinding, Inherited, PairPolicies, PolicyBinding, ProbeBinding,
+        SiteBinding,
+    };
     let site = |url: &str| SiteBinding {
         url: url.into(),
         region: None,
@@ -152,7 +245,10 @@ pub fn bindings() -> runbook_steps::bindings::Bindings {
         connect_to: None,
         ca_file: None,
     };
-    let policy = |site: &str, name: &str| PolicyBinding { site: site.into(), name: name.into() };
+    let policy = |site: &str, name: &str| PolicyBinding {
+        site: site.into(),
+        name: name.into(),
+    };
     let dns = json!({ "rfc2136": {
         "zone": "example.test",
         "server": "127.0.0.1:53",
@@ -161,9 +257,12 @@ pub fn bindings() -> runbook_steps::bindings::Bindings {
     Bindings {
         active: "primary".into(),
         standby: "dr".into(),
-        sites: [("primary", "http://127.0.0.1:8081"), ("dr", "http://127.0.0.2:8081")]
-            .map(|(name, url)| (name.to_owned(), site(url)))
-            .into(),
+        sites: [
+            ("primary", "http://127.0.0.1:8081"),
+            ("dr", "http://127.0.0.2:8081"),
+        ]
+        .map(|(name, url)| (name.to_owned(), site(url)))
+        .into(),
         direction: Direction::Pull,
         policies: PairPolicies {
             forward: policy("dr", "dr-forward"),
@@ -176,14 +275,22 @@ pub fn bindings() -> runbook_steps::bindings::Bindings {
             name: "harbor.example.test".into(),
             url: "https://harbor.example.test".into(),
             dns: serde_json::from_value(dns).expect("a provider"),
-            targets: [("primary", "primary.example.test"), ("dr", "dr.example.test")]
-                .map(|(site, host)| (site.to_owned(), host.to_owned()))
-                .into(),
+            targets: [
+                ("primary", "primary.example.test"),
+                ("dr", "dr.example.test"),
+            ]
+            .map(|(site, host)| (site.to_owned(), host.to_owned()))
+            .into(),
             lowered_ttl: 5,
             verify: vec!["authoritative".into()],
             resolver: None,
             connect_to: [].into(),
-            probe: ProbeBinding { project: "library".into(), repository: "canary".into(), user: None, password: None },
+            probe: ProbeBinding {
+                project: "library".into(),
+                repository: "canary".into(),
+                user: None,
+                password: None,
+            },
         },
         notify: [].into(),
         owner: "dr".into(),

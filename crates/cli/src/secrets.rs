@@ -46,7 +46,10 @@ pub async fn resolve(references: &[(String, String)]) -> Result<Resolved> {
         return Ok(Resolved(Arc::new(resolved)));
     }
     let failure = Failure::usage(Code::UnresolvedSecret, "a secret cannot be found");
-    Err(faults.into_iter().fold(failure, Failure::cause).note("nothing was changed"))
+    Err(faults
+        .into_iter()
+        .fold(failure, Failure::cause)
+        .note("nothing was changed"))
 }
 
 /// Writes a reference so that a plan can keep it and a later process can resolve it from any folder.
@@ -55,7 +58,11 @@ pub fn text(reference: &SecretRef, folder: &Path) -> String {
         SecretRef::Env(name) => format!("env:{name}"),
         SecretRef::Cred(name) => format!("cred:{name}"),
         SecretRef::File(path) => format!("file:{}", absolute(path, folder).display()),
-        SecretRef::Exec(argv) if argv.iter().any(|arg| arg.is_empty() || arg.contains(char::is_whitespace)) => {
+        SecretRef::Exec(argv)
+            if argv
+                .iter()
+                .any(|arg| arg.is_empty() || arg.contains(char::is_whitespace)) =>
+        {
             format!("exec:{}", serde_json::Value::from(argv.clone()))
         }
         SecretRef::Exec(argv) => format!("exec:{}", argv.join(" ")),
@@ -79,7 +86,10 @@ fn absolute(path: &str, folder: &Path) -> PathBuf {
 fn shown(reference: &str) -> String {
     match reference.split_once(':') {
         Some(("exec", rest)) => {
-            let program = arguments(rest).ok().and_then(|argv| argv.into_iter().next()).unwrap_or_default();
+            let program = arguments(rest)
+                .ok()
+                .and_then(|argv| argv.into_iter().next())
+                .unwrap_or_default();
             format!("exec:{program}")
         }
         Some((scheme @ ("env" | "file" | "cred"), rest)) => format!("{scheme}:{rest}"),
@@ -94,7 +104,9 @@ async fn one(reference: &str) -> std::result::Result<SecretString, String> {
         "env" => match std::env::var(rest) {
             Ok(value) => value,
             Err(std::env::VarError::NotPresent) => return Err("the variable is not set".into()),
-            Err(std::env::VarError::NotUnicode(_)) => return Err("the variable is not UTF-8".into()),
+            Err(std::env::VarError::NotUnicode(_)) => {
+                return Err("the variable is not UTF-8".into());
+            }
         },
         "file" => read(Path::new(rest))?,
         "cred" => {
@@ -116,7 +128,8 @@ async fn one(reference: &str) -> std::result::Result<SecretString, String> {
 
 fn arguments(text: &str) -> std::result::Result<Vec<String>, String> {
     if text.trim_start().starts_with('[') {
-        return serde_json::from_str(text).map_err(|_| "its arguments are no list of texts".to_owned());
+        return serde_json::from_str(text)
+            .map_err(|_| "its arguments are no list of texts".to_owned());
     }
     Ok(text.split_whitespace().map(str::to_owned).collect())
 }
@@ -129,7 +142,9 @@ fn read(path: &Path) -> std::result::Result<String, String> {
 }
 
 async fn execute(argv: &[String]) -> std::result::Result<String, String> {
-    let [program, arguments @ ..] = argv else { return Err("it names no program".into()) };
+    let [program, arguments @ ..] = argv else {
+        return Err("it names no program".into());
+    };
     let run = tokio::process::Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
@@ -155,7 +170,9 @@ mod tests {
     use super::*;
 
     fn references(list: &[(&str, String)]) -> Vec<(String, String)> {
-        list.iter().map(|(purpose, reference)| ((*purpose).to_owned(), reference.clone())).collect()
+        list.iter()
+            .map(|(purpose, reference)| ((*purpose).to_owned(), reference.clone()))
+            .collect()
     }
 
     fn made_up() -> String {
@@ -169,10 +186,18 @@ mod tests {
         std::fs::write(folder.path().join("p"), format!("{secret}\n")).expect("a file");
         let mut file = "file:p".to_owned();
         anchor(&mut file, folder.path());
-        let exec = text(&SecretRef::Exec(vec!["printf".into(), "%s\n".into(), secret.clone()]), folder.path());
-        let found = resolve(&references(&[("a", file.clone()), ("b", exec.clone())])).await.expect("both");
+        let exec = text(
+            &SecretRef::Exec(vec!["printf".into(), "%s\n".into(), secret.clone()]),
+            folder.path(),
+        );
+        let found = resolve(&references(&[("a", file.clone()), ("b", exec.clone())]))
+            .await
+            .expect("both");
         for reference in [&file, &exec] {
-            assert_eq!(found.get(reference).expect("resolved").expose_secret(), secret);
+            assert_eq!(
+                found.get(reference).expect("resolved").expose_secret(),
+                secret
+            );
         }
     }
 
@@ -182,13 +207,24 @@ mod tests {
         std::fs::write(folder.path().join("empty"), "\n").expect("a file");
         let secret = made_up();
         let list = references(&[
-            ("password of site `dr`", "env:RUNBOOK_TEST_IS_NOT_SET".into()),
-            ("the DNS provider", format!("file:{}", folder.path().join("empty").display())),
+            (
+                "password of site `dr`",
+                "env:RUNBOOK_TEST_IS_NOT_SET".into(),
+            ),
+            (
+                "the DNS provider",
+                format!("file:{}", folder.path().join("empty").display()),
+            ),
             ("channel `ops`", format!("exec:false {secret}")),
             ("the client probe", secret.clone()),
         ]);
-        let failure = resolve(&list).await.err().expect("none of them leads anywhere");
-        let text = failure.render().replace(&folder.path().display().to_string(), "DIR");
+        let failure = resolve(&list)
+            .await
+            .err()
+            .expect("none of them leads anywhere");
+        let text = failure
+            .render()
+            .replace(&folder.path().display().to_string(), "DIR");
         assert!(!text.contains(&secret));
         insta::assert_snapshot!(anstream::adapter::strip_str(&text), @r"
         error[HDR1506]: a secret cannot be found

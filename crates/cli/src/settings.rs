@@ -26,9 +26,19 @@ pub struct Settings {
 impl Settings {
     /// Reads flags and environment.
     pub fn new(global: &Global) -> Settings {
-        let user = ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|name| env::var(name).ok()).unwrap_or_else(|| "somebody".into());
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Settings { config: global.config.clone(), state: global.state.clone(), who: format!("{user}@{host}") }
+        let user = ["SUDO_USER", "USER", "LOGNAME"]
+            .iter()
+            .find_map(|name| env::var(name).ok())
+            .unwrap_or_else(|| "somebody".into());
+        let host = rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned();
+        Settings {
+            config: global.config.clone(),
+            state: global.state.clone(),
+            who: format!("{user}@{host}"),
+        }
     }
 
     /// Returns the configuration: the one named, or `runbook.yaml` here or above up to the root of the repository,
@@ -38,7 +48,8 @@ impl Settings {
             return Ok(path.clone());
         }
         let here = env::current_dir().unwrap_or_default();
-        let user = folder("XDG_CONFIG_HOME", ".config").map(|folder| folder.join("runbook").join(CONFIG));
+        let user =
+            folder("XDG_CONFIG_HOME", ".config").map(|folder| folder.join("runbook").join(CONFIG));
         upward(&here)
             .or_else(|| user.filter(|path| path.is_file()))
             .or_else(|| Some(PathBuf::from("/etc/runbook").join(CONFIG)).filter(|path| path.is_file()))
@@ -54,13 +65,21 @@ impl Settings {
             return Ok(path.clone());
         }
         // systemd names the folders, separated by colons; the first is the service's own.
-        let service = env::var("STATE_DIRECTORY").ok().and_then(|folders| folders.split(':').next().map(PathBuf::from));
+        let service = env::var("STATE_DIRECTORY")
+            .ok()
+            .and_then(|folders| folders.split(':').next().map(PathBuf::from));
         service
             .map(|folder| folder.join("state.db"))
-            .or_else(|| folder("XDG_STATE_HOME", ".local/state").map(|folder| folder.join("runbook").join("state.db")))
+            .or_else(|| {
+                folder("XDG_STATE_HOME", ".local/state")
+                    .map(|folder| folder.join("runbook").join("state.db"))
+            })
             .ok_or_else(|| {
-                Failure::usage(Code::StateMissing, "there is no folder for the state file: `HOME` is not set")
-                    .hint("name the file with `--state FILE`")
+                Failure::usage(
+                    Code::StateMissing,
+                    "there is no folder for the state file: `HOME` is not set",
+                )
+                .hint("name the file with `--state FILE`")
             })
     }
 
@@ -104,11 +123,22 @@ pub async fn unfinished(journal: &Journal, named: Option<&str>) -> Result<Option
     if let Some(id) = named {
         return Ok(Some(journal.find(id).await?));
     }
-    let mut open: Vec<RunRow> = journal.runs().await?.into_iter().filter(|run| run.finished_at.is_none()).collect();
+    let mut open: Vec<RunRow> = journal
+        .runs()
+        .await?
+        .into_iter()
+        .filter(|run| run.finished_at.is_none())
+        .collect();
     if open.len() > 1 {
-        let ids: Vec<String> = open.iter().map(|run| format!("`{}` ({})", run.id, run.topology)).collect();
-        return Err(Failure::usage(Code::AmbiguousRun, format!("several runs have not ended: {}", ids.join(", ")))
-            .hint("name one of them"));
+        let ids: Vec<String> = open
+            .iter()
+            .map(|run| format!("`{}` ({})", run.id, run.topology))
+            .collect();
+        return Err(Failure::usage(
+            Code::AmbiguousRun,
+            format!("several runs have not ended: {}", ids.join(", ")),
+        )
+        .hint("name one of them"));
     }
     Ok(open.pop())
 }
@@ -123,13 +153,18 @@ pub async fn newest(journal: &Journal, named: Option<&str>) -> Result<RunRow> {
 
 /// There was no run yet.
 pub fn no_runs() -> Failure {
-    Failure::usage(Code::NoRun, "there is no run yet").hint("rehearse one: `runbook run failover --dry-run`")
+    Failure::usage(Code::NoRun, "there is no run yet")
+        .hint("rehearse one: `runbook run failover --dry-run`")
 }
 
 /// Reads a text file.
 pub fn read(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).map_err(|error| {
-        Failure::usage(Code::UnreadableFile, format!("cannot read `{}`", path.display())).because(&error)
+        Failure::usage(
+            Code::UnreadableFile,
+            format!("cannot read `{}`", path.display()),
+        )
+        .because(&error)
     })
 }
 
@@ -147,7 +182,9 @@ fn upward(from: &Path) -> Option<PathBuf> {
 }
 
 fn folder(variable: &str, below_home: &str) -> Option<PathBuf> {
-    let named = env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    let named = env::var_os(variable)
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute());
     named.or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(below_home)))
 }
 
@@ -165,6 +202,9 @@ mod tests {
         std::fs::create_dir(root.path().join("repository/.git")).expect("a folder");
         assert_eq!(upward(&inner), None);
         std::fs::write(root.path().join("repository").join(CONFIG), "").expect("a file");
-        assert_eq!(upward(&inner), Some(root.path().join("repository").join(CONFIG)));
+        assert_eq!(
+            upward(&inner),
+            Some(root.path().join("repository").join(CONFIG))
+        );
     }
 }

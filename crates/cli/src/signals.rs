@@ -19,15 +19,20 @@ impl Signals {
         let signals = Signals::default();
         let seen = signals.0.clone();
         tokio::spawn(async move {
-            let (Ok(mut interrupt), Ok(mut terminate)) =
-                (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-            else {
+            let (Ok(mut interrupt), Ok(mut terminate)) = (
+                signal(SignalKind::interrupt()),
+                signal(SignalKind::terminate()),
+            ) else {
                 return;
             };
             let exit = either(&mut interrupt, &mut terminate).await;
             seen.store(exit.code(), Ordering::SeqCst);
             complain(&first);
-            stop.request(if exit == Exit::Interrupted { "Ctrl-C" } else { "SIGTERM" });
+            stop.request(if exit == Exit::Interrupted {
+                "Ctrl-C"
+            } else {
+                "SIGTERM"
+            });
             let exit = either(&mut interrupt, &mut terminate).await;
             complain("stopped now; the journal holds everything up to here: `runbook resume`");
             std::process::exit(i32::from(exit.code()));
@@ -37,7 +42,11 @@ impl Signals {
 
     /// Returns how the process ends if it was asked to stop.
     pub fn exit(&self) -> Exit {
-        if self.0.load(Ordering::SeqCst) == Exit::Terminated.code() { Exit::Terminated } else { Exit::Interrupted }
+        if self.0.load(Ordering::SeqCst) == Exit::Terminated.code() {
+            Exit::Terminated
+        } else {
+            Exit::Interrupted
+        }
     }
 }
 

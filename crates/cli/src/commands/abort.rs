@@ -37,7 +37,9 @@ pub struct Args {
 /// Ends a run.
 pub async fn abort(args: Args, settings: &Settings, out: Output) -> Result<Exit> {
     let inbox = settings.inbox().await?;
-    let run = unfinished(&inbox, args.run.as_deref()).await?.ok_or_else(no_runs)?;
+    let run = unfinished(&inbox, args.run.as_deref())
+        .await?
+        .ok_or_else(no_runs)?;
     let command = Command::Abort { undo: args.undo };
     if lease::holder(&inbox, &run.id).await?.is_none() {
         let plan = inbox.plan(&run.id).await?;
@@ -45,7 +47,15 @@ pub async fn abort(args: Args, settings: &Settings, out: Output) -> Result<Exit>
         let ready = Ready::of_run(plan, settings).await?;
         let journal = settings.drive().await?;
         let first = |_: &RunState| Some(command.clone());
-        return ready.drive(journal, Which::Begun(&run.id, &first), settings, out, Consent::default()).await;
+        return ready
+            .drive(
+                journal,
+                Which::Begun(&run.id, &first),
+                settings,
+                out,
+                Consent::default(),
+            )
+            .await;
     }
     submit(&inbox, &run.id, &command, settings).await?;
     taken(&inbox, &run.id, &command, &settings.who).await?;
@@ -64,6 +74,13 @@ pub async fn abort(args: Args, settings: &Settings, out: Output) -> Result<Exit>
         }
         tokio::time::sleep(LOOK).await;
     }
-    Err(Failure::unexpected(Code::Held, format!("run `{}` is still being ended after {} minutes", run.id, LIMIT.as_secs() / 60))
-        .hint(format!("watch: `runbook show {} --watch`", run.id)))
+    Err(Failure::unexpected(
+        Code::Held,
+        format!(
+            "run `{}` is still being ended after {} minutes",
+            run.id,
+            LIMIT.as_secs() / 60
+        ),
+    )
+    .hint(format!("watch: `runbook show {} --watch`", run.id)))
 }

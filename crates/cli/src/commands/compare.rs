@@ -37,18 +37,34 @@ pub async fn compare(args: Args, settings: &Settings, out: Output) -> Result<Exi
     let pair = loaded.pair(args.topology.as_deref(), past.as_ref()).await?;
     for site in [&args.source, &args.target] {
         if *site != pair.active && *site != pair.standby {
-            return Err(Failure::usage(Code::UnknownSite, format!("there is no site `{site}` in topology `{}`", pair.name))
-                .hint(format!("it has `{}` and `{}`", pair.active, pair.standby)));
+            return Err(Failure::usage(
+                Code::UnknownSite,
+                format!("there is no site `{site}` in topology `{}`", pair.name),
+            )
+            .hint(format!("it has `{}` and `{}`", pair.active, pair.standby)));
         }
     }
     if args.source == args.target {
-        return Err(Failure::usage(Code::WrongArgument, "a site equals itself: name two sites"));
+        return Err(Failure::usage(
+            Code::WrongArgument,
+            "a site equals itself: name two sites",
+        ));
     }
     let looking = loaded.look(&pair, settings, true).await?;
-    let found = compare_sites(&looking.reader, &args.source, &args.target, Timestamp::now()).await.map_err(|error| {
-        Failure::unexpected(Code::NoComparison, format!("`{}` and `{}` cannot be compared", args.source, args.target))
-            .because(&error)
-            .note("nothing was changed")
+    let found = compare_sites(
+        &looking.reader,
+        &args.source,
+        &args.target,
+        Timestamp::now(),
+    )
+    .await
+    .map_err(|error| {
+        Failure::unexpected(
+            Code::NoComparison,
+            format!("`{}` and `{}` cannot be compared", args.source, args.target),
+        )
+        .because(&error)
+        .note("nothing was changed")
     })?;
     if form == Format::Json {
         out.json(&json!({
@@ -64,20 +80,38 @@ pub async fn compare(args: Args, settings: &Settings, out: Output) -> Result<Exi
     } else {
         out.data(&page(&args.source, &args.target, &found));
     }
-    Ok(if args.detailed_exitcode && !found.is_equal() { Exit::Differs } else { Exit::Done })
+    Ok(if args.detailed_exitcode && !found.is_equal() {
+        Exit::Differs
+    } else {
+        Exit::Done
+    })
 }
 
 fn page(source: &str, target: &str, found: &Comparison) -> String {
     let mut rows = Vec::new();
     let mut class = |word: String, items: &[Item]| {
         for item in items {
-            let pushed = item.pushed_at.map_or_else(String::new, |at| format!("pushed {}", local(at)));
-            rows.push(vec![word.clone(), format!("{}:{}", item.repository, item.reference), pushed]);
+            let pushed = item
+                .pushed_at
+                .map_or_else(String::new, |at| format!("pushed {}", local(at)));
+            rows.push(vec![
+                word.clone(),
+                format!("{}:{}", item.repository, item.reference),
+                pushed,
+            ]);
         }
     };
     class(style::fail("missing"), &found.missing);
     class(style::warn("different"), &found.different);
     class(style::warn("extra"), &found.extra);
-    let verdict = if found.is_equal() { style::ok("EQUAL") } else { style::warn("DIFFERS") };
-    format!("{}{verdict}  {source} -> {target}: {}\n", table(&rows), found.words())
+    let verdict = if found.is_equal() {
+        style::ok("EQUAL")
+    } else {
+        style::warn("DIFFERS")
+    };
+    format!(
+        "{}{verdict}  {source} -> {target}: {}\n",
+        table(&rows),
+        found.words()
+    )
 }

@@ -16,6 +16,11 @@ pub struct Args {
 
 /// Prints completions.
 pub fn completions(args: Args) -> Result<Exit> {
-    clap_complete::generate(args.shell, &mut Cli::command(), "runbook", &mut std::io::stdout());
+    clap_complete::generate(
+        args.shell,
+        &mut Cli::command(),
+        "runbook",
+        &mut std::io::stdout(),
+    );
     Ok(Exit::Done)
 }

@@ -63,29 +63,49 @@ pub async fn demo(out: Output) -> Result<Exit> {
     stage.verify_failover().await?;
     stage.failback().await?;
     stage.show_report(&run).await?;
-    out.data(&format!("\ndone in {}: failover, a kill, resume, verification, failback; nothing was lost", words(begun.elapsed())));
+    out.data(&format!(
+        "\ndone in {}: failover, a kill, resume, verification, failback; nothing was lost",
+        words(begun.elapsed())
+    ));
     out.say("try it yourself: `runbook sandbox up`");
     Ok(Exit::Done)
 }
 
 impl Stage {
     async fn new(out: Output) -> Result<Stage> {
-        let options = SandboxOptions { time_scale: TIME_SCALE, fresh_tag: true, ..SandboxOptions::default() };
-        let sandbox = Sandbox::start(options).await.map_err(|error| wrong("the sandbox did not start").because(&error))?;
+        let options = SandboxOptions {
+            time_scale: TIME_SCALE,
+            fresh_tag: true,
+            ..SandboxOptions::default()
+        };
+        let sandbox = Sandbox::start(options)
+            .await
+            .map_err(|error| wrong("the sandbox did not start").because(&error))?;
         sandbox.dr().set_copy_speed(copy_speed());
         let folder = std::env::temp_dir().join(format!("runbook-demo-{:x}", chance::number()));
-        let mut stage = Stage { sandbox, folder, config: PathBuf::new(), out };
+        let mut stage = Stage {
+            sandbox,
+            folder,
+            config: PathBuf::new(),
+            out,
+        };
         stage.config = write_files(&stage.sandbox, &stage.folder)?;
         Ok(stage)
     }
 
     async fn failover_killed_in_the_middle(&self) -> Result<String> {
         self.scene("A planned failover to `dr`. While it copies the last changes, its process is killed (SIGKILL).");
-        let mut running = self.start(&["run", "failover", "--mode", "planned", "--confirm", "dr"])?;
+        let mut running =
+            self.start(&["run", "failover", "--mode", "planned", "--confirm", "dr"])?;
         let run = self.until_it_copies_for_the_last_time(&mut running).await?;
-        running.child.start_kill().map_err(|error| wrong("the driver cannot be killed").because(&error))?;
+        running
+            .child
+            .start_kill()
+            .map_err(|error| wrong("the driver cannot be killed").because(&error))?;
         let status = running.end().await?.0;
-        expect(status.code().is_none(), || format!("the driver was to be killed and ended with {status}"))?;
+        expect(status.code().is_none(), || {
+            format!("the driver was to be killed and ended with {status}")
+        })?;
         self.scene("Killed. The active is fenced, nobody drives the run, and nothing is lost: the journal knows how far it came.");
         Ok(run)
     }
@@ -94,13 +114,23 @@ impl Stage {
     async fn until_it_copies_for_the_last_time(&self, running: &mut Running) -> Result<String> {
         let deadline = Instant::now() + LIMIT;
         while Instant::now() < deadline {
-            if let Some(status) = running.child.try_wait().map_err(|error| wrong("the driver is lost").because(&error))? {
-                return Err(wrong(format!("the driver ended with {status} before it could be killed")));
+            if let Some(status) = running
+                .child
+                .try_wait()
+                .map_err(|error| wrong("the driver is lost").because(&error))?
+            {
+                return Err(wrong(format!(
+                    "the driver ended with {status} before it could be killed"
+                )));
             }
             tokio::time::sleep(LOOK).await;
             // The file is made by the driver: until it is whole there is nothing to see.
-            let Ok(journal) = Journal::open_read(&self.state()).await else { continue };
-            let Ok(runs) = journal.runs().await else { continue };
+            let Ok(journal) = Journal::open_read(&self.state()).await else {
+                continue;
+            };
+            let Ok(runs) = journal.runs().await else {
+                continue;
+            };
             let Some(run) = runs.first() else { continue };
             let events = journal.events(&run.id).await?;
             let started = |wanted: &str| {
@@ -110,21 +140,32 @@ impl Stage {
                 return Ok(run.id.clone());
             }
         }
-        Err(wrong(format!("the run did not come to its final sync within {}", words(LIMIT))))
+        Err(wrong(format!(
+            "the run did not come to its final sync within {}",
+            words(LIMIT)
+        )))
     }
 
     async fn resume(&self, run: &str) -> Result<()> {
         self.scene("`runbook resume` takes over at once: what was interrupted is looked at first, then the run goes on.");
         let (status, _) = self.start(&["resume", run])?.end().await?;
-        expect(status.success(), || format!("`runbook resume` ended with {status}"))
+        expect(status.success(), || {
+            format!("`runbook resume` ended with {status}")
+        })
     }
 
     async fn verify_failover(&self) -> Result<()> {
         let primary = self.sandbox.primary();
-        let digest = primary.digest(REPOSITORY, FRESH).ok_or_else(|| wrong("the sandbox lost its fresh tag"))?;
+        let digest = primary
+            .digest(REPOSITORY, FRESH)
+            .ok_or_else(|| wrong("the sandbox lost its fresh tag"))?;
         let pulled = self.pull(FRESH).await?;
-        expect(pulled == digest, || format!("a client pulls {pulled}, not {digest}"))?;
-        expect(primary.is_read_only(), || "the former active takes pushes".to_owned())?;
+        expect(pulled == digest, || {
+            format!("a client pulls {pulled}, not {digest}")
+        })?;
+        expect(primary.is_read_only(), || {
+            "the former active takes pushes".to_owned()
+        })?;
         let pushed = self
             .sandbox
             .dr()
@@ -139,17 +180,31 @@ impl Stage {
     }
 
     async fn failback(&self) -> Result<()> {
-        self.scene("Failback to `primary`: the other way round, and then every policy as it was before.");
-        let (status, _) = self.start(&["run", "failback", "--confirm", "primary"])?.end().await?;
-        expect(status.success(), || format!("`runbook run failback` ended with {status}"))?;
+        self.scene(
+            "Failback to `primary`: the other way round, and then every policy as it was before.",
+        );
+        let (status, _) = self
+            .start(&["run", "failback", "--confirm", "primary"])?
+            .end()
+            .await?;
+        expect(status.success(), || {
+            format!("`runbook run failback` ended with {status}")
+        })?;
         let (primary, dr) = (self.sandbox.primary(), self.sandbox.dr());
         let pulled = self.pull(AFTER).await?;
         let digest = dr.digest(REPOSITORY, AFTER).unwrap_or_default();
-        expect(pulled == digest, || format!("a client pulls {pulled}, not {digest}"))?;
-        expect(primary.digest(REPOSITORY, AFTER) == Some(digest), || "what was pushed meanwhile did not come back".to_owned())?;
-        expect(!primary.is_read_only() && !dr.is_read_only(), || "a site was left read-only".to_owned())?;
+        expect(pulled == digest, || {
+            format!("a client pulls {pulled}, not {digest}")
+        })?;
+        expect(primary.digest(REPOSITORY, AFTER) == Some(digest), || {
+            "what was pushed meanwhile did not come back".to_owned()
+        })?;
+        expect(!primary.is_read_only() && !dr.is_read_only(), || {
+            "a site was left read-only".to_owned()
+        })?;
         expect(
-            dr.is_policy_enabled("dr-forward") == Some(true) && primary.is_policy_enabled("dr-reverse") == Some(false),
+            dr.is_policy_enabled("dr-forward") == Some(true)
+                && primary.is_policy_enabled("dr-reverse") == Some(false),
             || "the policies are not as they were".to_owned(),
         )?;
         self.scene(&format!("Verified: harbor.sandbox.test is `primary` again and has {REPOSITORY}:{AFTER}; the policies are as they were."));
@@ -159,7 +214,9 @@ impl Stage {
     async fn show_report(&self, run: &str) -> Result<()> {
         self.scene("The report of the failover (`runbook report`):");
         let (status, text) = self.start(&["report", run])?.end().await?;
-        expect(status.success() && text.contains("RTO"), || format!("`runbook report` ended with {status}"))?;
+        expect(status.success() && text.contains("RTO"), || {
+            format!("`runbook report` ended with {status}")
+        })?;
         self.out.data(&text);
         Ok(())
     }
@@ -168,31 +225,45 @@ impl Stage {
     async fn pull(&self, tag: &str) -> Result<String> {
         let name = self.sandbox.endpoint_name();
         let via = Vantage::Resolver(self.sandbox.dns().primary());
-        let parsed = Name::parse(&name).map_err(|error| wrong("the service name is none").because(&error))?;
+        let parsed = Name::parse(&name)
+            .map_err(|error| wrong("the service name is none").because(&error))?;
         let addresses = resolve_addresses(&via, &parsed, REQUEST)
             .await
             .map_err(|error| wrong("the service name has no address").because(&error))?;
         let port = self.sandbox.primary().address().port();
-        let at = addresses.first().ok_or_else(|| wrong("the service name has no address"))?;
-        let site = [self.sandbox.primary(), self.sandbox.dr()].into_iter().find(|site| site.address().ip() == *at);
+        let at = addresses
+            .first()
+            .ok_or_else(|| wrong("the service name has no address"))?;
+        let site = [self.sandbox.primary(), self.sandbox.dr()]
+            .into_iter()
+            .find(|site| site.address().ip() == *at);
         let site = site.ok_or_else(|| wrong(format!("{at} is no site of the sandbox")))?;
         let endpoint = Endpoint {
             site: name.clone(),
-            url: format!("http://{name}:{port}").parse().map_err(|_| wrong("the service name makes no URL"))?,
+            url: format!("http://{name}:{port}")
+                .parse()
+                .map_err(|_| wrong("the service name makes no URL"))?,
             user: "admin".into(),
             password: SecretString::from(site.admin_password()),
             timeout: REQUEST,
             connect_to: Some(site.address()),
             ca_pem: None,
         };
-        let client = oci::Reader::new(endpoint, oci::Login::Token).map_err(|error| wrong("no client").because(&error))?;
+        let client = oci::Reader::new(endpoint, oci::Login::Token)
+            .map_err(|error| wrong("no client").because(&error))?;
         let manifest = client.manifest(REPOSITORY, tag).await;
-        Ok(manifest.map_err(|error| wrong(format!("a client cannot pull {REPOSITORY}:{tag}")).because(&error))?.digest)
+        Ok(manifest
+            .map_err(|error| {
+                wrong(format!("a client cannot pull {REPOSITORY}:{tag}")).because(&error)
+            })?
+            .digest)
     }
 
     fn start(&self, arguments: &[&str]) -> Result<Running> {
-        self.out.say(&style::bold(&format!("$ runbook {}", arguments.join(" "))));
-        let program = std::env::current_exe().map_err(|error| wrong("this program cannot be found").because(&error))?;
+        self.out
+            .say(&style::bold(&format!("$ runbook {}", arguments.join(" "))));
+        let program = std::env::current_exe()
+            .map_err(|error| wrong("this program cannot be found").because(&error))?;
         let mut child = Command::new(program)
             .args(arguments)
             .args(["--no-input", "--color", "never"])
@@ -255,7 +326,10 @@ fn remove(folder: &Path) {
 }
 
 fn copy_speed() -> CopySpeed {
-    CopySpeed { per_task: COPY_TIME, ..CopySpeed::default() }
+    CopySpeed {
+        per_task: COPY_TIME,
+        ..CopySpeed::default()
+    }
 }
 
 fn short(digest: &str) -> String {
@@ -263,7 +337,11 @@ fn short(digest: &str) -> String {
 }
 
 fn expect(holds: bool, otherwise: impl FnOnce() -> String) -> Result<()> {
-    if holds { Ok(()) } else { Err(wrong(otherwise())) }
+    if holds {
+        Ok(())
+    } else {
+        Err(wrong(otherwise()))
+    }
 }
 
 fn wrong(text: impl Into<String>) -> Failure {

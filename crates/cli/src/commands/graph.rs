@@ -26,13 +26,20 @@ pub fn graph(args: Args, settings: &Settings, out: Output) -> Result<Exit> {
     out.form(Format::Yaml, &[Format::Yaml])?;
     if !args.builtin && settings.config().is_ok() {
         let loaded = load(settings, out)?;
-        let mut own = loaded.config.topologies.values().flat_map(|topology| &topology.runbooks);
+        let mut own = loaded
+            .config
+            .topologies
+            .values()
+            .flat_map(|topology| &topology.runbooks);
         if let Some((_, path)) = own.find(|(name, _)| ***name == *args.name) {
             out.data(&read(&loaded.folder().join(path))?);
             return Ok(Exit::Done);
         }
     }
-    let known: Vec<String> = runbooks::BUILTIN.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let known: Vec<String> = runbooks::BUILTIN
+        .iter()
+        .map(|(name, _)| (*name).to_owned())
+        .collect();
     out.data(runbooks::builtin(&args.name).ok_or_else(|| unknown_runbook(&args.name, &known))?);
     Ok(Exit::Done)
 }

@@ -47,15 +47,25 @@ fn entry(recorded: &Recorded) -> Value {
 }
 
 fn page(events: &[Recorded]) -> String {
-    let mut rows = vec![["SEQ", "TIME", "DRIVER", "EVENT", "STEP", ""].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["SEQ", "TIME", "DRIVER", "EVENT", "STEP", ""]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     for recorded in events {
         let mut rest = serde_json::to_value(&recorded.event).unwrap_or_default();
         if let Some(map) = rest.as_object_mut() {
             map.remove("event");
             map.remove("step");
-            map.retain(|_, value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty()));
+            map.retain(|_, value| {
+                !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty())
+            });
         }
-        let rest = if rest.as_object().is_some_and(serde_json::Map::is_empty) { String::new() } else { rest.to_string() };
+        let rest = if rest.as_object().is_some_and(serde_json::Map::is_empty) {
+            String::new()
+        } else {
+            rest.to_string()
+        };
         let rest = match rest.char_indices().nth(SHOWN) {
             Some((cut, _)) => format!("{}…", &rest[..cut]),
             None => rest,

@@ -58,23 +58,39 @@ pub async fn resume(args: Args, settings: &Settings, out: Output) -> Result<Exit
     if let Some(named) = args.confirm.as_ref().filter(|named| **named != plan.to) {
         return Err(Failure::usage(
             Code::WrongArgument,
-            format!("`--confirm {named}` does not name the site that shall serve, which is `{}`", plan.to),
+            format!(
+                "`--confirm {named}` does not name the site that shall serve, which is `{}`",
+                plan.to
+            ),
         )
         .note("nothing was changed"));
     }
     drop(journal);
     let ready = Ready::of_run(plan, settings).await?;
     let journal = settings.drive().await?;
-    let consent = Consent { confirm: args.confirm, yes: args.yes, wait: args.wait };
+    let consent = Consent {
+        confirm: args.confirm,
+        yes: args.yes,
+        wait: args.wait,
+    };
     let first = |state: &RunState| first_command(state, args.done.clone());
-    ready.drive(journal, Which::Begun(&run.id, &first), settings, out, consent).await
+    ready
+        .drive(
+            journal,
+            Which::Begun(&run.id, &first),
+            settings,
+            out,
+            consent,
+        )
+        .await
 }
 
 /// Returns the state of a run.
 pub async fn state_of(journal: &Journal, run: &str) -> Result<RunState> {
     let plan = journal.plan(run).await?;
     let events = journal.events(run).await?;
-    RunState::of(&plan, events.iter().map(|event| (event.at, &event.event))).map_err(|error| Lost::from(error).into())
+    RunState::of(&plan, events.iter().map(|event| (event.at, &event.event)))
+        .map_err(|error| Lost::from(error).into())
 }
 
 /// What `resume` means for the run as it stands: a step that was done by hand, or another try of the one that failed.
@@ -83,9 +99,15 @@ fn first_command(state: &RunState, done: Option<String>) -> Option<Command> {
         return Some(Command::MarkDone { step });
     }
     let stands_still = match state.question() {
-        Some((_, question)) => matches!(question.about, About::Doubt | About::Guard | About::Failure),
+        Some((_, question)) => {
+            matches!(question.about, About::Doubt | About::Guard | About::Failure)
+        }
         None => {
-            let wanted = if state.phase == Phase::Unwinding { StepState::Stuck } else { StepState::Failed };
+            let wanted = if state.phase == Phase::Unwinding {
+                StepState::Stuck
+            } else {
+                StepState::Failed
+            };
             state.steps.iter().any(|record| record.state == wanted)
         }
     };
@@ -108,13 +130,21 @@ mod tests {
             state.apply(at, &event).expect("they add up");
         }
         for event in more {
-            state.apply(samples::time(100), &event).expect("they add up");
+            state
+                .apply(samples::time(100), &event)
+                .expect("they add up");
         }
         state
     }
 
     fn asked(about: About) -> Event {
-        Event::Asked { step: "dns-upsert".into(), nonce: "n".into(), about, question: "?".into(), output: Value::Null }
+        Event::Asked {
+            step: "dns-upsert".into(),
+            nonce: "n".into(),
+            about,
+            question: "?".into(),
+            output: Value::Null,
+        }
     }
 
     #[test]
@@ -123,7 +153,11 @@ mod tests {
         for about in [About::Doubt, About::Guard, About::Failure] {
             let state = state(vec![asked(about)]);
             let command = first_command(&state, None).expect("a command");
-            assert!(effect(&plan, &state, &command).is_ok_and(|effect| matches!(effect, Effect::Retry(_))), "{about:?}");
+            assert!(
+                effect(&plan, &state, &command)
+                    .is_ok_and(|effect| matches!(effect, Effect::Retry(_))),
+                "{about:?}"
+            );
         }
         for about in [About::Approval, About::Gate] {
             assert_eq!(first_command(&state(vec![asked(about)]), None), None);
@@ -135,6 +169,11 @@ mod tests {
     fn what_was_done_by_hand_comes_first() {
         let state = state(vec![asked(About::Doubt)]);
         let command = first_command(&state, Some("dns-upsert".into()));
-        assert_eq!(command, Some(Command::MarkDone { step: "dns-upsert".into() }));
+        assert_eq!(
+            command,
+            Some(Command::MarkDone {
+                step: "dns-upsert".into()
+            })
+        );
     }
 }

@@ -74,28 +74,46 @@ pub async fn run(args: Args, settings: &Settings, out: Output) -> Result<Exit> {
     if let Some(named) = args.confirm.as_ref().filter(|named| **named != roles.to) {
         return Err(Failure::usage(
             Code::WrongArgument,
-            format!("`--confirm {named}` does not name the site that shall serve, which is `{}`", roles.to),
+            format!(
+                "`--confirm {named}` does not name the site that shall serve, which is `{}`",
+                roles.to
+            ),
         )
         .note("nothing was changed")
         .hint("is this the right configuration? the situation: `runbook`"));
     }
     if let Some(other) = pair.history.unfinished.as_ref().filter(|_| !args.dry_run) {
-        return Err(JournalError::Unfinished { run: other.id.clone(), topology: other.topology.clone() }.into());
+        return Err(JournalError::Unfinished {
+            run: other.id.clone(),
+            topology: other.topology.clone(),
+        }
+        .into());
     }
-    let looking = loaded.look(&pair, settings, args.mode != Some(Mode::Planned)).await?;
+    let looking = loaded
+        .look(&pair, settings, args.mode != Some(Mode::Planned))
+        .await?;
     let mode = choose_mode(&args, &pair, &runbook, &looking, out).await?;
     let plan = loaded.plan(&pair, &runbook, &roles, mode, &looking.bindings)?;
     if args.dry_run {
         return rehearsal(&plan, &looking, form, out).await;
     }
     if roles.from != roles.to {
-        out.say(&format!("{} {}  {} -> {}  topology {}", plan.mode, plan.runbook, plan.from, plan.to, plan.topology));
+        out.say(&format!(
+            "{} {}  {} -> {}  topology {}",
+            plan.mode, plan.runbook, plan.from, plan.to, plan.topology
+        ));
     }
     let ready = Ready::new(plan, settings, looking.secrets).await?;
     let journal = settings.drive().await?;
     let id = fresh_id(&journal).await?;
-    let consent = Consent { confirm: args.confirm, yes: args.yes, wait: args.wait };
-    ready.drive(journal, Which::New(&id), settings, out, consent).await
+    let consent = Consent {
+        confirm: args.confirm,
+        yes: args.yes,
+        wait: args.wait,
+    };
+    ready
+        .drive(journal, Which::New(&id), settings, out, consent)
+        .await
 }
 
 async fn fresh_id(journal: &Journal) -> Result<String> {
@@ -107,12 +125,23 @@ async fn fresh_id(journal: &Journal) -> Result<String> {
             Err(error) => return Err(error.into()),
         }
     }
-    Err(Failure::unexpected(Code::StateError, format!("no free id for a run after {IDS} attempts")).note("nothing was changed"))
+    Err(Failure::unexpected(
+        Code::StateError,
+        format!("no free id for a run after {IDS} attempts"),
+    )
+    .note("nothing was changed"))
 }
 
 /// Returns the mode: as typed, as the runbook has but one, or as the verdict on the active suggests and a person says.
-async fn choose_mode(args: &Args, pair: &Pair<'_>, runbook: &OurRunbook, looking: &Looking, out: Output) -> Result<Mode> {
-    let has_modes = runbook.steps.iter().any(|step| step.cutover) && runbook.steps.iter().any(|step| !step.modes.is_empty());
+async fn choose_mode(
+    args: &Args,
+    pair: &Pair<'_>,
+    runbook: &OurRunbook,
+    looking: &Looking,
+    out: Output,
+) -> Result<Mode> {
+    let has_modes = runbook.steps.iter().any(|step| step.cutover)
+        && runbook.steps.iter().any(|step| !step.modes.is_empty());
     match args.mode {
         None if !has_modes => Ok(Mode::Planned),
         Some(Mode::Planned) => Ok(Mode::Planned),
@@ -129,16 +158,24 @@ async fn choose_mode(args: &Args, pair: &Pair<'_>, runbook: &OurRunbook, looking
                 return Ok(suggested);
             }
             if !out.asks {
-                return Err(Failure::usage(Code::ModeUnknown, "`--mode` is left out and nobody can be asked")
-                    .cause(format!("`{}` is {}, which suggests `{suggested}`", pair.active, judged.verdict))
-                    .note("nothing was changed")
-                    .hint(format!("`runbook run {} --mode {suggested}`", runbook.name)));
+                return Err(Failure::usage(
+                    Code::ModeUnknown,
+                    "`--mode` is left out and nobody can be asked",
+                )
+                .cause(format!(
+                    "`{}` is {}, which suggests `{suggested}`",
+                    pair.active, judged.verdict
+                ))
+                .note("nothing was changed")
+                .hint(format!("`runbook run {} --mode {suggested}`", runbook.name)));
             }
             complain(&format!("Mode, `planned` or `unplanned` [{suggested}]: "));
             let typed = Lines::default().next().await.unwrap_or_default();
             let mode = match typed.trim() {
                 "" => suggested,
-                word => mode(word).map_err(|why| Failure::usage(Code::ModeUnknown, format!("`{word}` is no mode: {why}")))?,
+                word => mode(word).map_err(|why| {
+                    Failure::usage(Code::ModeUnknown, format!("`{word}` is no mode: {why}"))
+                })?,
             };
             if mode == Mode::Unplanned {
                 consent_to_healthy(args, pair, &judged, out).await?;
@@ -158,7 +195,11 @@ fn suggestion(verdict: &Verdict) -> Mode {
 
 async fn judge(pair: &Pair<'_>, looking: &Looking, out: Output) -> Judged {
     let judged = verdict(&looking.reader, &pair.active).await;
-    out.say(&format!("  {}  {}", judged.site, style::bold(&judged.verdict.to_string())));
+    out.say(&format!(
+        "  {}  {}",
+        judged.site,
+        style::bold(&judged.verdict.to_string())
+    ));
     for line in &judged.evidence {
         out.say(&format!("          {line}"));
     }
@@ -166,20 +207,33 @@ async fn judge(pair: &Pair<'_>, looking: &Looking, out: Output) -> Judged {
 }
 
 /// An unplanned run loses what was not copied. While the active is healthy that is a choice, not a need.
-async fn consent_to_healthy(args: &Args, pair: &Pair<'_>, judged: &Judged, out: Output) -> Result<()> {
+async fn consent_to_healthy(
+    args: &Args,
+    pair: &Pair<'_>,
+    judged: &Judged,
+    out: Output,
+) -> Result<()> {
     if judged.verdict != Verdict::Healthy || args.accept_healthy || args.dry_run {
         return Ok(());
     }
     let active = &pair.active;
     let refused = || {
-        Failure::refused(Code::HealthyActive, format!("`{active}` is healthy: an unplanned run would lose what is not copied yet"))
-            .hint(format!("move it without loss: `runbook run {} --mode planned`", args.name))
-            .hint("if it must be: add `--accept-healthy`")
+        Failure::refused(
+            Code::HealthyActive,
+            format!("`{active}` is healthy: an unplanned run would lose what is not copied yet"),
+        )
+        .hint(format!(
+            "move it without loss: `runbook run {} --mode planned`",
+            args.name
+        ))
+        .hint("if it must be: add `--accept-healthy`")
     };
     if !out.asks {
         return Err(refused());
     }
-    complain(&format!("`{active}` is healthy. What is not copied yet is lost. Type its name to go on unplanned all the same: "));
+    complain(&format!(
+        "`{active}` is healthy. What is not copied yet is lost. Type its name to go on unplanned all the same: "
+    ));
     match Lines::default().next().await {
         Some(typed) if typed.trim() == active => Ok(()),
         _ => Err(refused()),
@@ -213,13 +267,23 @@ async fn rehearsal(plan: &Plan, looking: &Looking, form: Format, out: Output) ->
     if !ready {
         return Ok(Exit::Refused);
     }
-    let next = if plan.from == plan.to { String::new() } else { format!(" --mode {}", plan.mode) };
-    out.say(&format!("nothing was written; the real thing: `runbook run {}{next}`", plan.runbook));
+    let next = if plan.from == plan.to {
+        String::new()
+    } else {
+        format!(" --mode {}", plan.mode)
+    };
+    out.say(&format!(
+        "nothing was written; the real thing: `runbook run {}{next}`",
+        plan.runbook
+    ));
     Ok(Exit::Done)
 }
 
 fn is_ready(rehearsed: &[Rehearsed]) -> bool {
-    !rehearsed.iter().flat_map(|step| &step.findings).any(|finding| finding.level == Level::Fail)
+    !rehearsed
+        .iter()
+        .flat_map(|step| &step.findings)
+        .any(|finding| finding.level == Level::Fail)
 }
 
 fn page(plan: &Plan, rehearsed: &[Rehearsed], ready: bool) -> String {
@@ -236,7 +300,12 @@ fn page(plan: &Plan, rehearsed: &[Rehearsed], ready: bool) -> String {
             (false, false) if !step.changes.is_empty() => "undo until the cutover",
             _ => "",
         };
-        let row = vec![format!("{:>2}", i + 1), step.step.clone(), step.summary.clone(), style::dim(note)];
+        let row = vec![
+            format!("{:>2}", i + 1),
+            step.step.clone(),
+            step.summary.clone(),
+            style::dim(note),
+        ];
         text.push_str(&table(&[row]));
         for finding in &step.findings {
             text.push_str(&finding_line(finding));
@@ -250,7 +319,11 @@ fn page(plan: &Plan, rehearsed: &[Rehearsed], ready: bool) -> String {
             text.push_str(&format!("          cannot be said: {why}\n"));
         }
     }
-    let verdict = if ready { style::ok("READY") } else { style::fail("NOT READY") };
+    let verdict = if ready {
+        style::ok("READY")
+    } else {
+        style::fail("NOT READY")
+    };
     text.push_str(&format!("\n{verdict}\n"));
     text
 }
@@ -263,18 +336,44 @@ mod tests {
     use super::*;
     use crate::samples;
 
-    fn rehearsed(step: &str, findings: Vec<Finding>, changes: Vec<Change>, cutover: bool) -> Rehearsed {
-        Rehearsed { step: step.into(), kind: "k".into(), summary: format!("do {step}"), findings, changes, unknown: None, cutover }
+    fn rehearsed(
+        step: &str,
+        findings: Vec<Finding>,
+        changes: Vec<Change>,
+        cutover: bool,
+    ) -> Rehearsed {
+        Rehearsed {
+            step: step.into(),
+            kind: "k".into(),
+            summary: format!("do {step}"),
+            findings,
+            changes,
+            unknown: None,
+            cutover,
+        }
     }
 
     #[test]
     fn one_fault_makes_a_rehearsal_not_ready() {
         let steps = [
-            rehearsed("check", vec![Finding::ok("dr", "healthy"), Finding::fail("dr", "no right to change DNS")], Vec::new(), false),
+            rehearsed(
+                "check",
+                vec![
+                    Finding::ok("dr", "healthy"),
+                    Finding::fail("dr", "no right to change DNS"),
+                ],
+                Vec::new(),
+                false,
+            ),
             rehearsed(
                 "dns-upsert",
                 Vec::new(),
-                vec![Change { object: "h CNAME".into(), field: "value".into(), before: "a".into(), after: "b".into() }],
+                vec![Change {
+                    object: "h CNAME".into(),
+                    field: "value".into(),
+                    before: "a".into(),
+                    after: "b".into(),
+                }],
                 true,
             ),
         ];
@@ -296,8 +395,17 @@ mod tests {
 
     #[test]
     fn only_an_active_that_answers_in_all_its_parts_is_moved_as_planned() {
-        let verdicts = [Verdict::Healthy, Verdict::ReadOnly, Verdict::Degraded(vec!["database".into()]), Verdict::HalfOpen, Verdict::Dead];
-        let planned: Vec<bool> = verdicts.iter().map(|verdict| suggestion(verdict) == Mode::Planned).collect();
+        let verdicts = [
+            Verdict::Healthy,
+            Verdict::ReadOnly,
+            Verdict::Degraded(vec!["database".into()]),
+            Verdict::HalfOpen,
+            Verdict::Dead,
+        ];
+        let planned: Vec<bool> = verdicts
+            .iter()
+            .map(|verdict| suggestion(verdict) == Mode::Planned)
+            .collect();
         assert_eq!(planned, [true, true, false, false, false]);
     }
 }

@@ -59,11 +59,21 @@ pub async fn sandbox(args: Args, out: Output) -> Result<Exit> {
         Copies::Pull => Direction::Pull,
         Copies::Push => Direction::Push,
     };
-    let options = SandboxOptions { direction, time_scale: up.time_scale, fresh_tag: true, ..SandboxOptions::default() };
-    let sandbox = Sandbox::start(options).await.map_err(|error| not_started().because(&error))?;
+    let options = SandboxOptions {
+        direction,
+        time_scale: up.time_scale,
+        fresh_tag: true,
+        ..SandboxOptions::default()
+    };
+    let sandbox = Sandbox::start(options)
+        .await
+        .map_err(|error| not_started().because(&error))?;
     let folder = std::path::absolute(&up.dir).unwrap_or_else(|_| up.dir.clone());
     let config = write_files(&sandbox, &folder)?;
-    let (mut interrupt, mut terminate) = match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+    let (mut interrupt, mut terminate) = match (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) {
         (Ok(interrupt), Ok(terminate)) => (interrupt, terminate),
         (Err(error), _) | (_, Err(error)) => return Err(not_started().because(&error)),
     };
@@ -97,17 +107,34 @@ pub async fn sandbox(args: Args, out: Output) -> Result<Exit> {
 pub fn write_files(sandbox: &Sandbox, folder: &Path) -> Result<PathBuf> {
     use std::os::unix::fs::DirBuilderExt as _;
     let failed = |error: std::io::Error| {
-        Failure::unexpected(Code::UnreadableFile, format!("cannot write into `{}`", folder.display())).because(&error)
+        Failure::unexpected(
+            Code::UnreadableFile,
+            format!("cannot write into `{}`", folder.display()),
+        )
+        .because(&error)
     };
     let secrets = folder.join("secrets");
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&secrets).map_err(failed)?;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&secrets)
+        .map_err(failed)?;
     let text = sandbox.runbook_yaml(&secrets).map_err(failed)?;
     let config = folder.join(CONFIG);
     std::fs::write(&config, text).map_err(failed)?;
     // Runs of an earlier sandbox in this folder were about another world.
-    for name in ["state.db", "state.db-wal", "state.db-shm", "inventory.db", "inventory.db-wal", "inventory.db-shm"] {
+    for name in [
+        "state.db",
+        "state.db-wal",
+        "state.db-shm",
+        "inventory.db",
+        "inventory.db-wal",
+        "inventory.db-shm",
+    ] {
         match std::fs::remove_file(folder.join(name)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(failed(error));
+            }
             _ => {}
         }
     }

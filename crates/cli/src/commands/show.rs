@@ -45,9 +45,12 @@ pub async fn show(args: Args, settings: &Settings, out: Output) -> Result<Exit> 
     if !args.watch || form == Format::Table {
         let plan = journal.plan(&run.id).await?;
         let events = journal.events(&run.id).await?;
-        let state = RunState::of(&plan, events.iter().map(|event| (event.at, &event.event))).map_err(lost)?;
+        let state = RunState::of(&plan, events.iter().map(|event| (event.at, &event.event)))
+            .map_err(lost)?;
         let driver = lease::holder(&journal, &run.id).await?;
-        let driver = driver.filter(|_| run.finished_at.is_none()).map(|holder| format!("{} (process {})", holder.owner, holder.pid));
+        let driver = driver
+            .filter(|_| run.finished_at.is_none())
+            .map(|holder| format!("{} (process {})", holder.owner, holder.pid));
         out.data(&page(&run.id, &plan, &state, driver.as_deref()));
     }
     Ok(Exit::Done)
@@ -81,8 +84,19 @@ fn lost(error: runbook_engine::run::FoldError) -> Failure {
 
 fn page(id: &str, plan: &Plan, state: &RunState, driver: Option<&str>) -> String {
     let labels = Labels::of(plan);
-    let arrow = if plan.from == plan.to { format!("at {}", plan.from) } else { format!("{} -> {}", plan.from, plan.to) };
-    let mut text = format!("run {}  {} {}  {arrow}  topology {}  {}\n", style::bold(id), plan.mode, plan.runbook, plan.topology, style::bold(outcome(state)));
+    let arrow = if plan.from == plan.to {
+        format!("at {}", plan.from)
+    } else {
+        format!("{} -> {}", plan.from, plan.to)
+    };
+    let mut text = format!(
+        "run {}  {} {}  {arrow}  topology {}  {}\n",
+        style::bold(id),
+        plan.mode,
+        plan.runbook,
+        plan.topology,
+        style::bold(outcome(state))
+    );
     if let Some(driver) = driver {
         text.push_str(&format!("driven by {driver}\n"));
     } else if state.finished_at.is_none() {
@@ -93,21 +107,45 @@ fn page(id: &str, plan: &Plan, state: &RunState, driver: Option<&str>) -> String
     for (label, record) in labels.iter().zip(&state.steps) {
         let Some(number) = label.number else { continue };
         let state_word = word(record.state);
-        let took = record.started_at.zip(record.ended_at).map_or_else(String::new, |(from, to)| clock(between(from, to)));
+        let took = record
+            .started_at
+            .zip(record.ended_at)
+            .map_or_else(String::new, |(from, to)| clock(between(from, to)));
         let mut notes = Vec::new();
         if record.by_hand {
             notes.push("by hand".to_owned());
         }
-        notes.extend(record.owed.iter().map(|owed| format!("owed: {} {}", owed.what, owed.site)));
-        notes.extend(record.error.clone().filter(|_| !record.state.is_over() || !record.owed.is_empty()));
-        notes.extend(record.question.as_ref().map(|question| question.text.replace('\n', "; ")));
+        notes.extend(
+            record
+                .owed
+                .iter()
+                .map(|owed| format!("owed: {} {}", owed.what, owed.site)),
+        );
+        notes.extend(
+            record
+                .error
+                .clone()
+                .filter(|_| !record.state.is_over() || !record.owed.is_empty()),
+        );
+        notes.extend(
+            record
+                .question
+                .as_ref()
+                .map(|question| question.text.replace('\n', "; ")),
+        );
         let painted = match state_word {
             "done" | "undone" => style::ok(state_word),
             "todo" => style::dim(state_word),
             "failed" | "stuck" => style::fail(state_word),
             other => style::warn(other),
         };
-        rows.push(vec![painted, format!("{number:>2} {}", label.id), label.summary.clone(), took, notes.join("; ")]);
+        rows.push(vec![
+            painted,
+            format!("{number:>2} {}", label.id),
+            label.summary.clone(),
+            took,
+            notes.join("; "),
+        ]);
     }
     text.push_str(&table(&rows));
     if state.finished_at.is_none() {
@@ -117,7 +155,12 @@ fn page(id: &str, plan: &Plan, state: &RunState, driver: Option<&str>) -> String
         }
         if driver.is_none() {
             let question = state.question();
-            if question.is_some_and(|(_, question)| matches!(question.about, runbook_engine::event::About::Approval | runbook_engine::event::About::Gate)) {
+            if question.is_some_and(|(_, question)| {
+                matches!(
+                    question.about,
+                    runbook_engine::event::About::Approval | runbook_engine::event::About::Gate
+                )
+            }) {
                 text.push_str(&format!("next: `runbook approve {id}` or `runbook decline {id}`, then `runbook resume {id}`\n"));
             } else {
                 for way in ways(id, plan, state, question.map(|(step, _)| step.id.as_str())) {
@@ -138,7 +181,11 @@ mod tests {
     fn a_run_without_a_driver_says_how_it_stands_and_what_to_type() {
         let plan = samples::plan();
         let events = samples::planned_failover();
-        let state = RunState::of(&plan, events.iter().take(11).map(|(at, event)| (*at, event))).expect("they add up");
+        let state = RunState::of(
+            &plan,
+            events.iter().take(11).map(|(at, event)| (*at, event)),
+        )
+        .expect("they add up");
         let page = anstream::adapter::strip_str(&page("7f3kq", &plan, &state, None)).to_string();
         insta::assert_snapshot!(page);
     }

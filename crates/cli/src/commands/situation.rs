@@ -62,17 +62,23 @@ pub async fn situation(settings: &Settings, out: Output) -> Result<Exit> {
 }
 
 async fn look(loaded: &Loaded, pair: &Pair<'_>, settings: &Settings) -> Result<Situation> {
-    let looking = loaded.look(pair, settings, true).await.or_else(|failure: Failure| {
-        // Without a password nothing can be said of the sites; who serves can still be said.
-        complain(&failure.render());
-        Err(failure)
-    })?;
+    let looking = loaded
+        .look(pair, settings, true)
+        .await
+        .or_else(|failure: Failure| {
+            // Without a password nothing can be said of the sites; who serves can still be said.
+            complain(&failure.render());
+            Err(failure)
+        })?;
     let (dns, active, standby) = tokio::join!(
         value(&looking.bindings),
         verdict(&looking.reader, &pair.active),
         verdict(&looking.reader, &pair.standby),
     );
-    let dns_site = dns.as_deref().and_then(|value| pair.topology.endpoint.site_of_target(value)).map(|site| site.as_str().to_owned());
+    let dns_site = dns
+        .as_deref()
+        .and_then(|value| pair.topology.endpoint.site_of_target(value))
+        .map(|site| site.as_str().to_owned());
     let mut situation = Situation {
         topology: pair.name.to_owned(),
         endpoint: looking.bindings.endpoint.name.clone(),
@@ -83,7 +89,12 @@ async fn look(loaded: &Loaded, pair: &Pair<'_>, settings: &Settings) -> Result<S
         dns_site,
         sites: vec![active, standby],
         unfinished: pair.history.unfinished.as_ref().map(|run| run.id.clone()),
-        owed: pair.history.owed.iter().map(|owed| format!("{} {}", owed.what, owed.site)).collect(),
+        owed: pair
+            .history
+            .owed
+            .iter()
+            .map(|owed| format!("{} {}", owed.what, owed.site))
+            .collect(),
         next: Vec::new(),
     };
     situation.next = next(&situation);
@@ -93,13 +104,26 @@ async fn look(loaded: &Loaded, pair: &Pair<'_>, settings: &Settings) -> Result<S
 /// Asks the first server that is known for the zone, else the resolver.
 async fn value(bindings: &Bindings) -> Option<String> {
     let name = Name::parse(&bindings.endpoint.name).ok()?;
-    let servers = bindings.endpoint.dns.authoritative().ok().flatten().unwrap_or_default();
+    let servers = bindings
+        .endpoint
+        .dns
+        .authoritative()
+        .ok()
+        .flatten()
+        .unwrap_or_default();
     let vantage = match (servers.first(), bindings.endpoint.resolver) {
         (Some(server), _) => Vantage::Authoritative(*server),
         (None, Some(resolver)) => Vantage::Resolver(resolver),
         (None, None) => Vantage::System,
     };
-    let seen = observe(&vantage, &name, bindings.endpoint.dns.record_type(), DNS_LIMIT).await.ok()?;
+    let seen = observe(
+        &vantage,
+        &name,
+        bindings.endpoint.dns.record_type(),
+        DNS_LIMIT,
+    )
+    .await
+    .ok()?;
     let set = seen.answers.iter().find(|set| set.name == name)?;
     set.values.first().cloned()
 }
@@ -107,9 +131,19 @@ async fn value(bindings: &Bindings) -> Option<String> {
 /// Returns the commands that make sense now, the most sensible first.
 fn next(situation: &Situation) -> Vec<String> {
     if let Some(run) = &situation.unfinished {
-        return vec![format!("runbook show {run}"), format!("runbook resume {run}"), format!("runbook abort {run}")];
+        return vec![
+            format!("runbook show {run}"),
+            format!("runbook resume {run}"),
+            format!("runbook abort {run}"),
+        ];
     }
-    let of = |site: &str| situation.sites.iter().find(|judged| judged.site == site).map(|judged| &judged.verdict);
+    let of = |site: &str| {
+        situation
+            .sites
+            .iter()
+            .find(|judged| judged.site == site)
+            .map(|judged| &judged.verdict)
+    };
     let answers = |site: &str| matches!(of(site), Some(Verdict::Healthy | Verdict::ReadOnly));
     let (active, standby) = (situation.active.as_str(), situation.standby.as_str());
     let normal = active == situation.declared_active;
@@ -117,13 +151,22 @@ fn next(situation: &Situation) -> Vec<String> {
         return vec!["runbook run settle".into()];
     }
     if !answers(active) {
-        return vec!["runbook run failover --mode unplanned --dry-run".into(), "runbook run failover --mode unplanned".into()];
+        return vec![
+            "runbook run failover --mode unplanned --dry-run".into(),
+            "runbook run failover --mode unplanned".into(),
+        ];
     }
     if !normal && situation.owed.is_empty() && answers(standby) {
-        return vec!["runbook run failback --dry-run".into(), "runbook run failback".into()];
+        return vec![
+            "runbook run failback --dry-run".into(),
+            "runbook run failback".into(),
+        ];
     }
     if normal {
-        return vec!["runbook run failover --mode planned --dry-run".into(), "runbook run failover --mode planned".into()];
+        return vec![
+            "runbook run failover --mode planned --dry-run".into(),
+            "runbook run failover --mode planned".into(),
+        ];
     }
     vec!["runbook runs".into()]
 }
@@ -134,14 +177,29 @@ fn page(situation: &Situation) -> String {
         (Some(value), None) => style::warn(&format!("{value}, which is no site of the pair")),
         (None, _) => style::warn("no answer from DNS"),
     };
-    let mut text = format!("{} -> {says}   topology {}\n", situation.endpoint, situation.topology);
-    if situation.dns_site.as_deref().is_some_and(|site| site != situation.active) {
-        text.push_str(&format!("{}: the journal says that `{}` serves\n", style::warn("WARN"), situation.active));
+    let mut text = format!(
+        "{} -> {says}   topology {}\n",
+        situation.endpoint, situation.topology
+    );
+    if situation
+        .dns_site
+        .as_deref()
+        .is_some_and(|site| site != situation.active)
+    {
+        text.push_str(&format!(
+            "{}: the journal says that `{}` serves\n",
+            style::warn("WARN"),
+            situation.active
+        ));
     }
     text.push('\n');
     let mut rows = vec![["SITE", "ROLE", "HEALTH", ""].map(str::to_owned).to_vec()];
     for judged in &situation.sites {
-        let role = if judged.site == situation.active { "active" } else { "standby" };
+        let role = if judged.site == situation.active {
+            "active"
+        } else {
+            "standby"
+        };
         let health = judged.verdict.to_string();
         let (health, why) = match judged.verdict {
             Verdict::Healthy => (style::ok(&health), String::new()),
@@ -151,7 +209,10 @@ fn page(situation: &Situation) -> String {
         rows.push(vec![judged.site.clone(), role.to_owned(), health, why]);
     }
     text.push_str(&table(&rows));
-    text.push_str(&format!("\n  Unfinished runs: {}\n", situation.unfinished.as_deref().unwrap_or("none")));
+    text.push_str(&format!(
+        "\n  Unfinished runs: {}\n",
+        situation.unfinished.as_deref().unwrap_or("none")
+    ));
     if !situation.owed.is_empty() {
         text.push_str(&format!("  Owed: {}\n", situation.owed.join(", ")));
     }
@@ -163,7 +224,12 @@ fn page(situation: &Situation) -> String {
 mod tests {
     use super::*;
 
-    fn situation(active: &str, verdicts: [Verdict; 2], owed: &[&str], unfinished: Option<&str>) -> Situation {
+    fn situation(
+        active: &str,
+        verdicts: [Verdict; 2],
+        owed: &[&str],
+        unfinished: Option<&str>,
+    ) -> Situation {
         let standby = if active == "primary" { "dr" } else { "primary" };
         let mut situation = Situation {
             topology: "dr".into(),
@@ -176,7 +242,11 @@ mod tests {
             sites: [active, standby]
                 .into_iter()
                 .zip(verdicts)
-                .map(|(site, verdict)| Judged { site: site.into(), verdict, evidence: vec!["health from here: refused".into()] })
+                .map(|(site, verdict)| Judged {
+                    site: site.into(),
+                    verdict,
+                    evidence: vec!["health from here: refused".into()],
+                })
                 .collect(),
             unfinished: unfinished.map(str::to_owned),
             owed: owed.iter().map(|owed| (*owed).to_owned()).collect(),
@@ -190,17 +260,45 @@ mod tests {
     fn the_next_command_follows_from_the_situation() {
         use Verdict::{Dead, Healthy, ReadOnly};
         let first = |situation: Situation| situation.next[0].clone();
-        assert_eq!(first(situation("primary", [Healthy, Healthy], &[], None)), "runbook run failover --mode planned --dry-run");
-        assert_eq!(first(situation("primary", [Dead, Healthy], &[], None)), "runbook run failover --mode unplanned --dry-run");
-        assert_eq!(first(situation("dr", [Healthy, ReadOnly], &[], None)), "runbook run failback --dry-run");
-        assert_eq!(first(situation("dr", [Healthy, Healthy], &["fence primary"], None)), "runbook run settle");
-        assert_eq!(first(situation("dr", [Healthy, Dead], &["fence primary"], None)), "runbook runs");
-        assert_eq!(first(situation("primary", [Healthy, Healthy], &[], Some("7f3kq"))), "runbook show 7f3kq");
+        assert_eq!(
+            first(situation("primary", [Healthy, Healthy], &[], None)),
+            "runbook run failover --mode planned --dry-run"
+        );
+        assert_eq!(
+            first(situation("primary", [Dead, Healthy], &[], None)),
+            "runbook run failover --mode unplanned --dry-run"
+        );
+        assert_eq!(
+            first(situation("dr", [Healthy, ReadOnly], &[], None)),
+            "runbook run failback --dry-run"
+        );
+        assert_eq!(
+            first(situation(
+                "dr",
+                [Healthy, Healthy],
+                &["fence primary"],
+                None
+            )),
+            "runbook run settle"
+        );
+        assert_eq!(
+            first(situation("dr", [Healthy, Dead], &["fence primary"], None)),
+            "runbook runs"
+        );
+        assert_eq!(
+            first(situation("primary", [Healthy, Healthy], &[], Some("7f3kq"))),
+            "runbook show 7f3kq"
+        );
     }
 
     #[test]
     fn one_screen_says_where_everything_stands() {
-        let page = page(&situation("dr", [Verdict::Healthy, Verdict::Dead], &["fence primary"], None));
+        let page = page(&situation(
+            "dr",
+            [Verdict::Healthy, Verdict::Dead],
+            &["fence primary"],
+            None,
+        ));
         insta::assert_snapshot!(anstream::adapter::strip_str(&page), @r"
         harbor.example.test -> dr (dr.example.test)   topology dr
 

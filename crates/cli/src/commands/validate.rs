@@ -28,7 +28,10 @@ pub fn validate(args: Args, settings: &Settings, out: Output) -> Result<Exit> {
         let path = settings.config()?;
         let folder = path.parent().map(Path::to_owned).unwrap_or_default();
         if let Ok(config) = parse_config::<Dns>(&path.display().to_string(), &read(&path)?) {
-            let own = config.topologies.values().flat_map(|topology| topology.runbooks.values());
+            let own = config
+                .topologies
+                .values()
+                .flat_map(|topology| topology.runbooks.values());
             queue.extend(own.map(|own| folder.join(own)));
             sites.extend(config.sites.keys().map(|site| site.as_str().to_owned()));
         }
@@ -63,7 +66,9 @@ fn check(name: &str, text: &str, sites: &[String], out: Output) -> Result<&'stat
     if is_runbook(text) {
         let runbook = parse_runbook::<StepKind>(name, text).map_err(in_file)?;
         if !sites.is_empty() {
-            runbook.check_sites(sites.iter().map(String::as_str)).map_err(in_file)?;
+            runbook
+                .check_sites(sites.iter().map(String::as_str))
+                .map_err(in_file)?;
         }
         return Ok("a runbook");
     }
@@ -73,7 +78,8 @@ fn check(name: &str, text: &str, sites: &[String], out: Output) -> Result<&'stat
 
 /// Only runbooks have `runbook:` or `steps:` at the top.
 fn is_runbook(text: &str) -> bool {
-    text.lines().any(|line| line.starts_with("runbook:") || line.starts_with("steps:"))
+    text.lines()
+        .any(|line| line.starts_with("runbook:") || line.starts_with("steps:"))
 }
 
 #[cfg(test)]
@@ -83,18 +89,35 @@ mod tests {
 
     #[test]
     fn both_kinds_of_file_are_told_apart() {
-        let out = Output { format: None, quiet: true, asks: false };
-        assert_eq!(check("a", CONFIG, &[], out).expect("right"), "a configuration");
+        let out = Output {
+            format: None,
+            quiet: true,
+            asks: false,
+        };
+        assert_eq!(
+            check("a", CONFIG, &[], out).expect("right"),
+            "a configuration"
+        );
         let failover = runbooks::builtin("failover").expect("built in");
         assert_eq!(check("b", failover, &[], out).expect("right"), "a runbook");
     }
 
     #[test]
     fn an_unknown_site_is_shown_at_its_place() {
-        let out = Output { format: None, quiet: true, asks: false };
-        let failure = check("runbook.yaml", &CONFIG.replace("standby: dr", "standby: drr"), &[], out).expect_err("wrong");
+        let out = Output {
+            format: None,
+            quiet: true,
+            asks: false,
+        };
+        let failure = check(
+            "runbook.yaml",
+            &CONFIG.replace("standby: dr", "standby: drr"),
+            &[],
+            out,
+        )
+        .expect_err("wrong");
         assert_eq!(failure.exit, Exit::Usage);
         let text = anstream::adapter::strip_str(&failure.render()).to_string();
-        assert!(text.contains("runbook.yaml:9:16"), "{text}");
+        assert!(text.contains("runbook.yaml:10:16"), "{text}");
     }
 }
