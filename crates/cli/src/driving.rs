@@ -7,7 +7,7 @@ use runbook_engine::event::{About, Command, Outcome};
 use runbook_engine::executor::{Driver, Ended};
 use runbook_engine::journal::Journal;
 use runbook_engine::lease::Lease;
-use runbook_engine::plan::Plan;
+use runbook_engine::plan::{InDoubt, Plan};
 use runbook_engine::run::{Question, RunState};
 use runbook_engine::runlog::RunLog;
 use runbook_engine::state::StepState;
@@ -250,10 +250,12 @@ pub fn over(id: &str, plan: &Plan, report: &Report, outcome: Outcome, out: Outpu
             Ok(Exit::TargetMissed)
         }
         Outcome::Refused => {
+            // A check joins its faults into one text.
             let errors = report
                 .steps
                 .iter()
-                .filter_map(|step| Some(format!("{}: {}", step.step, step.error.as_ref()?)));
+                .filter_map(|step| step.error.as_ref())
+                .flat_map(|error| error.split("; ").map(str::to_owned));
             let failure = Failure::refused(Code::RunRefused, format!("run `{id}` was refused"));
             let failure = errors.fold(failure, Failure::cause);
             Err(failure.hint(format!("when the cause is gone, run it again; a rehearsal changes nothing: `runbook run {} --dry-run`", plan.runbook)))
@@ -368,17 +370,40 @@ pub fn ways(id: &str, plan: &Plan, state: &RunState, step: Option<&str>) -> Vec<
 /// Says how the world stands as far as the run changed it.
 pub fn world(plan: &Plan, state: &RunState) -> Vec<String> {
     let mut notes: Vec<String> = Vec::new();
-    let changes: Vec<String> = state
+    let mut changes: Vec<(String, String)> = Vec::new();
+    for change in state.steps.iter().flat_map(|record| &record.changes) {
+        let object = format!("{} {}", change.object, change.field);
+        // The last change of a field is how it is now.
+        changes.retain(|(other, _)| *other != object);
+        changes.push((object, change.after.clone()));
+    }
+    let changes: Vec<String> = changes
+        .into_iter()
+        .map(|(object, after)| format!("{object} is {after}"))
+        .collect();
+    let begun: Vec<String> = plan
         .steps
         .iter()
-        .flat_map(|record| &record.changes)
-        .map(|change| format!("{} {} is {}", change.object, change.field, change.after))
+        .zip(&state.steps)
+        .filter(|(step, record)| {
+            record.touched
+                && !record.state.is_over()
+                && record.state != StepState::Undone
+                && step.in_doubt != InDoubt::Repeat
+        })
+        .map(|(step, _)| format!("`{}`", step.id))
         .collect();
-    notes.push(match changes.as_slice() {
-        [] if state.may_have_written(plan) => "no change is known to have been made".to_owned(),
-        [] => "nothing was changed".to_owned(),
-        changes => format!("so far: {}", changes.join("; ")),
-    });
+    match changes.as_slice() {
+        [] if begun.is_empty() => notes.push("nothing was changed".to_owned()),
+        [] => {}
+        changes => notes.push(format!("so far: {}", changes.join("; "))),
+    }
+    if !begun.is_empty() {
+        notes.push(format!(
+            "begun, and may have changed something: {}",
+            begun.join(", ")
+        ));
+    }
     if let Some(cut) = plan.cutover() {
         let record = &state.steps[cut];
         notes.push(match record.state {
@@ -425,7 +450,8 @@ mod tests {
         );
         assert_eq!(
             told(11),
-            "so far: primary read_only is true | whether the service name was moved from `primary` to `dr` is in doubt"
+            "so far: primary read_only is true | begun, and may have changed something: `dns-upsert` | \
+             whether the service name was moved from `primary` to `dr` is in doubt"
         );
         assert!(told(15).ends_with("the service name was moved to `dr`"));
     }

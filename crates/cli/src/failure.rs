@@ -121,6 +121,8 @@ impl Failure {
         ];
         for (word, lines) in rest {
             for line in lines {
+                // A question may have several lines: the ones after the first stand under it.
+                let line = line.trim_end().replace('\n', "\n      ");
                 let _ = writeln!(text, "{word}: {line}");
             }
         }

@@ -1,10 +1,15 @@
 //! What a step is called on a screen: its number among the steps that are taken, its id, what it does.
 
 use runbook_engine::plan::Plan;
+use runbook_steps::bindings::Bindings;
 
 /// The labels of a plan's steps.
 #[derive(Clone, Debug)]
-pub struct Labels(Vec<Label>);
+pub struct Labels {
+    steps: Vec<Label>,
+    /// What roles mean in this plan.
+    bindings: Option<Bindings>,
+}
 
 /// One step.
 #[derive(Clone, Debug)]
@@ -36,27 +41,37 @@ impl Labels {
                 summary,
             }
         });
-        Labels(label.collect())
+        Labels {
+            steps: label.collect(),
+            bindings: Bindings::of(plan).ok(),
+        }
     }
 
     /// Returns the steps in order.
     pub fn iter(&self) -> impl Iterator<Item = &Label> {
-        self.0.iter()
+        self.steps.iter()
     }
 
     /// Returns `7 dns-upsert` for a step.
     pub fn name(&self, step: &str) -> String {
         let number = self
-            .0
+            .steps
             .iter()
             .find(|label| label.id == step)
             .and_then(|label| label.number);
         number.map_or_else(|| step.to_owned(), |number| format!("{number:>2} {step}"))
     }
 
+    /// Returns the site that a role means.
+    pub fn site<'a>(&'a self, role: &'a str) -> &'a str {
+        self.bindings
+            .as_ref()
+            .map_or(role, |bindings| bindings.site(role))
+    }
+
     /// Returns what a step does.
     pub fn summary(&self, step: &str) -> &str {
-        self.0
+        self.steps
             .iter()
             .find(|label| label.id == step)
             .map_or("", |label| &label.summary)

@@ -73,7 +73,8 @@ fn log(global: &Global) {
         1 => {
             "info,runbook=debug,runbook_engine=debug,runbook_harbor=debug,runbook_dns=debug,runbook_steps=debug"
         }
-        _ => "debug",
+        // Not the crates that carry requests: what they log at this level may hold what is sent.
+        _ => "debug,h2=info,hyper=info,hyper_util=info,reqwest=info,rustls=info,aws=info",
     };
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(level))

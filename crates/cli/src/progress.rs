@@ -226,20 +226,22 @@ pub fn lines(
             items,
             reason,
         } => {
-            let items: Vec<String> = items
+            let mut words: Vec<String> = items
                 .iter()
-                .map(|owed| format!("{} {}", owed.what, owed.site))
+                .map(|owed| format!("{} {}", owed.what, labels.site(&owed.site)))
                 .collect();
+            words.push(reason.clone());
             line(
                 &style::warn("owed"),
-                format!(
-                    "{}{}  {}: {reason}",
-                    name(step),
-                    took(step),
-                    items.join(", ")
-                ),
+                format!("{}{}  {}", name(step), took(step), words.join(": ")),
             )
         }
+        // No attempt is left: what follows from it stands in the next event, of the same commit.
+        Event::AttemptFailed {
+            sort: Sort::Transient | Sort::Permanent,
+            next_at,
+            ..
+        } if *next_at <= at => Vec::new(),
         Event::AttemptFailed {
             step,
             sort,

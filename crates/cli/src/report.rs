@@ -355,7 +355,10 @@ impl Tally {
                 *self.attempts.entry(step.clone()).or_default() += 1;
                 self.begin(step, at);
                 let planned = plan.position(step).map(|i| &plan.steps[i]);
-                if self.fenced_at.is_none() && planned.is_some_and(fences_active) {
+                if self.fenced_at.is_none()
+                    && self.probed_at.is_none()
+                    && planned.is_some_and(fences_active)
+                {
                     self.fenced_at = Some(at);
                 }
             }
@@ -580,7 +583,9 @@ fn forfeited(plan: &Plan, moved: bool) -> Vec<String> {
     let lost = |step: &&PlannedStep| {
         !plan.takes(step) && matches!(step.kind.as_str(), "harbor.sync" | "harbor.compare")
     };
-    plan.steps
+    // What a planned run does after the cutover only looks, and can still be done.
+    let cut = plan.cutover().unwrap_or(plan.steps.len());
+    plan.steps[..cut]
         .iter()
         .filter(lost)
         .map(|step| step.id.clone())

@@ -80,7 +80,7 @@ pub fn page(report: &Report) -> String {
             )
         }),
     );
-    section(&mut text, "Lost", report.loss.iter().map(value));
+    section(&mut text, "Lost", report.loss.iter().flat_map(loss));
     section(
         &mut text,
         "Differs between the sides since",
@@ -206,6 +206,40 @@ fn section(text: &mut String, title: &str, lines: impl Iterator<Item = String>) 
     for line in lines {
         let _ = writeln!(text, "  {line}");
     }
+}
+
+/// A loss statement: what it rests on, then each item that is known to be lost.
+fn loss(stated: &serde_json::Value) -> Vec<String> {
+    let count = stated["count"].as_u64().unwrap_or(0);
+    let basis = match (
+        stated["inventory_taken_at"].as_str(),
+        stated["bound"].as_str(),
+    ) {
+        (Some(taken), _) => {
+            format!("{count} of the last inventory ({taken}), and what was pushed after it")
+        }
+        (None, Some(bound)) => format!(
+            "what was pushed after {bound}, the start of the last sync; no inventory was ever taken"
+        ),
+        (None, None) => {
+            "not known: no inventory was ever taken, and no sync is known to have succeeded"
+                .to_owned()
+        }
+    };
+    let items = stated["items"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|item| {
+            let text = |field: &str| item[field].as_str().unwrap_or_default().to_owned();
+            format!(
+                "{}:{} (pushed {})",
+                text("repository"),
+                text("reference"),
+                text("pushed_at")
+            )
+        });
+    std::iter::once(basis).chain(items).collect()
 }
 
 /// A value as a person reads it: a text as it is, anything else as JSON.

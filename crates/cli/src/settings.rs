@@ -151,8 +151,13 @@ pub async fn newest(journal: &Journal, named: Option<&str>) -> Result<RunRow> {
     }
 }
 
+/// Every run is over.
+pub fn nothing_unfinished() -> Failure {
+    Failure::refused(Code::NoRun, "every run is over").hint("list them with `runbook runs`")
+}
+
 /// There was no run yet.
-pub fn no_runs() -> Failure {
+fn no_runs() -> Failure {
     Failure::usage(Code::NoRun, "there is no run yet")
         .hint("rehearse one: `runbook run failover --dry-run`")
 }

@@ -14,7 +14,7 @@ use crate::failure::{Failure, Result};
 use crate::output::{Format, Output};
 use crate::person::Consent;
 use crate::report_text;
-use crate::settings::{Settings, no_runs, unfinished};
+use crate::settings::{Settings, nothing_unfinished, unfinished};
 
 /// How long the live driver may take to undo what was done.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
@@ -39,7 +39,7 @@ pub async fn abort(args: Args, settings: &Settings, out: Output) -> Result<Exit>
     let inbox = settings.inbox().await?;
     let run = unfinished(&inbox, args.run.as_deref())
         .await?
-        .ok_or_else(no_runs)?;
+        .ok_or_else(nothing_unfinished)?;
     let command = Command::Abort { undo: args.undo };
     if lease::holder(&inbox, &run.id).await?.is_none() {
         let plan = inbox.plan(&run.id).await?;

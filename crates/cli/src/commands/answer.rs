@@ -12,7 +12,7 @@ use crate::commands::resume::state_of;
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 use crate::output::Output;
-use crate::settings::{Settings, no_runs, unfinished};
+use crate::settings::{Settings, nothing_unfinished, unfinished};
 
 /// How long the driver may take to look into its inbox.
 const TAKEN: Duration = Duration::from_secs(20);
@@ -73,7 +73,9 @@ async fn answer(
     out: Output,
 ) -> Result<Exit> {
     let journal = settings.inbox().await?;
-    let run = unfinished(&journal, run).await?.ok_or_else(no_runs)?;
+    let run = unfinished(&journal, run)
+        .await?
+        .ok_or_else(nothing_unfinished)?;
     let state = state_of(&journal, &run.id).await?;
     let nonce = state
         .question()

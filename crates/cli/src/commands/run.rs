@@ -2,7 +2,7 @@
 
 use runbook_engine::clock::Clock;
 use runbook_engine::journal::{Journal, JournalError};
-use runbook_engine::plan::{Mode, Plan};
+use runbook_engine::plan::{IfUnreachable, Mode, Plan};
 use runbook_engine::rehearsal::{Rehearsed, rehearse};
 use runbook_engine::step::Level;
 use runbook_steps::{Judged, Verdict, verdict};
@@ -243,7 +243,8 @@ async fn consent_to_healthy(
 async fn rehearsal(plan: &Plan, looking: &Looking, form: Format, out: Output) -> Result<Exit> {
     let steps = build(plan)?;
     let clock = Clock::wall(plan.time_scale);
-    let rehearsed = rehearse(plan, &steps, &looking.reader, &clock).await;
+    let mut rehearsed = rehearse(plan, &steps, &looking.reader, &clock).await;
+    judge_unmade_checks(plan, &mut rehearsed);
     let ready = is_ready(&rehearsed);
     let verdict = if ready { "ready" } else { "not-ready" };
     match form {
@@ -284,6 +285,22 @@ fn is_ready(rehearsed: &[Rehearsed]) -> bool {
         .iter()
         .flat_map(|step| &step.findings)
         .any(|finding| finding.level == Level::Fail)
+}
+
+/// A check that could not be made is a warning about the step itself. In a real run it is a fault, unless what the
+/// step does may be owed; so it is here.
+fn judge_unmade_checks(plan: &Plan, rehearsed: &mut [Rehearsed]) {
+    for step in rehearsed {
+        let planned = plan.position(&step.step).map(|i| &plan.steps[i]);
+        if planned.is_some_and(|planned| planned.if_unreachable == IfUnreachable::Owe) {
+            continue;
+        }
+        for finding in &mut step.findings {
+            if finding.level == Level::Warn && finding.object == step.step {
+                finding.level = Level::Fail;
+            }
+        }
+    }
 }
 
 fn page(plan: &Plan, rehearsed: &[Rehearsed], ready: bool) -> String {
@@ -391,6 +408,26 @@ mod tests {
 
         NOT READY
         ");
+    }
+
+    #[test]
+    fn a_check_that_could_not_be_made_is_a_fault_unless_it_may_be_owed() {
+        let unmade = |step: &str| {
+            vec![rehearsed(
+                step,
+                vec![Finding::warn(step, "could not be checked: 401")],
+                Vec::new(),
+                false,
+            )]
+        };
+        let mut plan = samples::plan();
+        let mut steps = unmade("probe");
+        judge_unmade_checks(&plan, &mut steps);
+        assert!(!is_ready(&steps));
+        plan.steps[4].if_unreachable = IfUnreachable::Owe;
+        let mut steps = unmade("probe");
+        judge_unmade_checks(&plan, &mut steps);
+        assert!(is_ready(&steps));
     }
 
     #[test]

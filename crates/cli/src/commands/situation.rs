@@ -193,7 +193,8 @@ fn page(situation: &Situation) -> String {
         ));
     }
     text.push('\n');
-    let mut rows = vec![["SITE", "ROLE", "HEALTH", ""].map(str::to_owned).to_vec()];
+    let mut rows = vec![["SITE", "ROLE", "HEALTH"].map(str::to_owned).to_vec()];
+    let mut evidence = String::new();
     for judged in &situation.sites {
         let role = if judged.site == situation.active {
             "active"
@@ -201,14 +202,22 @@ fn page(situation: &Situation) -> String {
             "standby"
         };
         let health = judged.verdict.to_string();
-        let (health, why) = match judged.verdict {
-            Verdict::Healthy => (style::ok(&health), String::new()),
-            Verdict::ReadOnly => (style::warn(&health), String::new()),
-            _ => (style::fail(&health), judged.evidence.join("; ")),
+        let health = match judged.verdict {
+            Verdict::Healthy => style::ok(&health),
+            Verdict::ReadOnly => style::warn(&health),
+            _ => {
+                for line in &judged.evidence {
+                    evidence.push_str(&format!("  {}: {line}\n", judged.site));
+                }
+                style::fail(&health)
+            }
         };
-        rows.push(vec![judged.site.clone(), role.to_owned(), health, why]);
+        rows.push(vec![judged.site.clone(), role.to_owned(), health]);
     }
     text.push_str(&table(&rows));
+    if !evidence.is_empty() {
+        text.push_str(&format!("\n{evidence}"));
+    }
     text.push_str(&format!(
         "\n  Unfinished runs: {}\n",
         situation.unfinished.as_deref().unwrap_or("none")
@@ -304,7 +313,9 @@ mod tests {
 
           SITE     ROLE     HEALTH
           dr       active   healthy
-          primary  standby  dead     health from here: refused
+          primary  standby  dead
+
+          primary: health from here: refused
 
           Unfinished runs: none
           Owed: fence primary
