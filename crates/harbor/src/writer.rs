@@ -268,6 +268,13 @@ impl Writer {
         Ok(())
     }
 
+    /// Deletes a repository with everything in it. `repository` is the name within the project.
+    pub async fn delete_repository(&self, project: &str, repository: &str) -> Result<()> {
+        let url = repository_url(self.api(), project, repository, &[]);
+        self.wire.send(Call::write(Method::DELETE, url)).await?;
+        Ok(())
+    }
+
     fn api(&self) -> &Wire {
         &self.wire.wire
     }

@@ -10,5 +10,5 @@ mod store;
 
 pub use comparison::{Comparison, Item, compare};
 pub use inventory::{Entry, Inventory, Scope, take};
-pub use pair::{Found, PairError, find_pull, find_push};
+pub use pair::{Found, PairError, find_pull, find_push, same_address};
 pub use store::{InventoryStore, StoreError};

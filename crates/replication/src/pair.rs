@@ -89,7 +89,8 @@ async fn find(
     }
 }
 
-fn same_address(one: &str, other: &str) -> bool {
+/// Tells whether two URLs name the same Harbor, as people write them in endpoints.
+pub fn same_address(one: &str, other: &str) -> bool {
     let bare = |url: &str| url.trim_end_matches('/').to_ascii_lowercase();
     bare(one) == bare(other)
 }

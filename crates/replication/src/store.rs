@@ -10,12 +10,14 @@ use tokio::sync::Mutex;
 
 use crate::inventory::{Entry, Inventory};
 
-/// How many inventories of a site are kept.
-const KEPT: i64 = 8;
+/// How many inventories of a site are kept that were taken by a look, and how many that a run rests on: looking often
+/// must not push out what a run will compare with.
+const KEPT: [i64; 2] = [8, 32];
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS inventory (
-    id INTEGER PRIMARY KEY, site TEXT NOT NULL, taken_at INTEGER NOT NULL, entries INTEGER NOT NULL
+    id INTEGER PRIMARY KEY, site TEXT NOT NULL, taken_at INTEGER NOT NULL, entries INTEGER NOT NULL,
+    of_run INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS entry (
     inventory INTEGER NOT NULL REFERENCES inventory (id) ON DELETE CASCADE,
@@ -62,8 +64,17 @@ impl InventoryStore {
         })
     }
 
-    /// Keeps an inventory, and drops the oldest of its site.
+    /// Keeps an inventory that was taken by a look, and drops the oldest such of its site.
     pub async fn keep(&self, inventory: &Inventory) -> Result<(), StoreError> {
+        self.insert(inventory, false).await
+    }
+
+    /// Keeps an inventory that a run rests on: its later steps compare with it.
+    pub async fn keep_for_run(&self, inventory: &Inventory) -> Result<(), StoreError> {
+        self.insert(inventory, true).await
+    }
+
+    async fn insert(&self, inventory: &Inventory, of_run: bool) -> Result<(), StoreError> {
         let wrap = |source| self.wrap(source);
         let rows: Vec<_> = inventory
             .entries
@@ -80,14 +91,17 @@ impl InventoryStore {
         let rows = serde_json::to_string(&rows).expect("text and numbers are JSON");
         let mut db = self.db.lock().await;
         let mut tx = db.begin_with("BEGIN IMMEDIATE").await.map_err(wrap)?;
-        let id = sqlx::query("INSERT INTO inventory (site, taken_at, entries) VALUES (?1, ?2, ?3)")
-            .bind(&inventory.site)
-            .bind(inventory.taken_at.as_millisecond())
-            .bind(inventory.entries.len() as i64)
-            .execute(&mut *tx)
-            .await
-            .map_err(wrap)?
-            .last_insert_rowid();
+        let id = sqlx::query(
+            "INSERT INTO inventory (site, taken_at, entries, of_run) VALUES (?1, ?2, ?3, ?4)",
+        )
+        .bind(&inventory.site)
+        .bind(inventory.taken_at.as_millisecond())
+        .bind(inventory.entries.len() as i64)
+        .bind(i64::from(of_run))
+        .execute(&mut *tx)
+        .await
+        .map_err(wrap)?
+        .last_insert_rowid();
         sqlx::query(
             "INSERT INTO entry SELECT ?1, b.value->>0, b.value->>1, b.value->>2, b.value->>3 FROM json_each(?2) b",
         )
@@ -97,11 +111,12 @@ impl InventoryStore {
         .await
         .map_err(wrap)?;
         sqlx::query(
-            "DELETE FROM inventory WHERE site = ?1 AND id NOT IN
-             (SELECT id FROM inventory WHERE site = ?1 ORDER BY taken_at DESC, id DESC LIMIT ?2)",
+            "DELETE FROM inventory WHERE site = ?1 AND of_run = ?2 AND id NOT IN
+             (SELECT id FROM inventory WHERE site = ?1 AND of_run = ?2 ORDER BY taken_at DESC, id DESC LIMIT ?3)",
         )
         .bind(&inventory.site)
-        .bind(KEPT)
+        .bind(i64::from(of_run))
+        .bind(KEPT[usize::from(of_run)])
         .execute(&mut *tx)
         .await
         .map_err(wrap)?;

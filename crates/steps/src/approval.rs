@@ -50,21 +50,7 @@ impl Step<Sites> for Approval {
             plan.mode, plan.runbook, plan.topology
         ));
         for record in &read.run.steps {
-            if let Some(verdict) = record.output.get("verdict").and_then(Value::as_str) {
-                lines.push(format!(
-                    "verdict on `{}`: {verdict}",
-                    record.output["site"].as_str().unwrap_or_default()
-                ));
-            }
-            for finding in record.output["findings"].as_array().into_iter().flatten() {
-                if finding["level"] == "warn" {
-                    lines.push(format!(
-                        "WARN {}: {}",
-                        finding["object"].as_str().unwrap_or_default(),
-                        finding["text"].as_str().unwrap_or_default()
-                    ));
-                }
-            }
+            lines.extend(found(&record.id, &record.output));
         }
         if plan.mode == Mode::Unplanned {
             lines.push(
@@ -77,4 +63,46 @@ impl Step<Sites> for Approval {
             output: Value::Null,
         })
     }
+}
+
+/// What an earlier step found that bears on the consent.
+fn found(step: &str, output: &Value) -> Vec<String> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let mut lines = Vec::new();
+    if let Some(verdict) = output["verdict"].as_str() {
+        let parts: Vec<String> = list(&output["what"]).iter().map(text).collect();
+        let parts = if parts.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", parts.join(", "))
+        };
+        lines.push(format!(
+            "verdict on `{}`: {verdict}{parts}",
+            text(&output["site"])
+        ));
+        lines.extend(
+            list(&output["evidence"])
+                .iter()
+                .map(|said| format!("  {}", text(said))),
+        );
+    }
+    if let Some(counts) = output["counts"].as_object() {
+        let counts: Vec<String> = counts
+            .iter()
+            .map(|(class, count)| format!("{count} {class}"))
+            .collect();
+        lines.push(format!("{step}: {}", counts.join(", ")));
+    }
+    for finding in list(&output["findings"])
+        .iter()
+        .filter(|finding| finding["level"] == "warn")
+    {
+        lines.push(format!(
+            "WARN {}: {}",
+            text(&finding["object"]),
+            text(&finding["text"])
+        ));
+    }
+    lines
 }

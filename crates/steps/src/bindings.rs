@@ -235,6 +235,26 @@ impl Bindings {
     }
 }
 
+impl Inherited {
+    /// Adds the originals of another run where none is known: those that a settle saved of a site which the failover
+    /// could not read. What is known stays: a later run saw what the earlier one had written.
+    pub fn add_originals(&mut self, others: impl IntoIterator<Item = (String, String, Value)>) {
+        for (site, object, document) in others {
+            let known = self
+                .originals
+                .iter_mut()
+                .find(|(known_site, known_object, _)| {
+                    (&*known_site, &*known_object) == (&site, &object)
+                });
+            match known {
+                Some((.., known)) if known.is_null() => *known = document,
+                Some(_) => {}
+                None => self.originals.push((site, object, document)),
+            }
+        }
+    }
+}
+
 impl SiteBinding {
     /// Returns the longest that one request may take.
     pub fn timeout(&self) -> Duration {

@@ -14,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::bindings::Bindings;
 use crate::look::{DNS, change};
 use crate::record::{self, Said};
 use crate::world::Sites;
@@ -50,13 +51,29 @@ impl Step<Sites> for DnsTtl {
                     return Ok(Vec::new());
                 };
                 let words = record::words(bindings);
-                Ok(vec![if set.ttl > bindings.endpoint.lowered_ttl {
+                let lowered = bindings.endpoint.lowered_ttl;
+                let least = cx.world.dns.capabilities().min_ttl;
+                if lowered < least {
+                    let text = format!(
+                        "the provider takes no TTL under {least} s, and {lowered} s is configured"
+                    );
+                    return Ok(vec![Finding::fail(words, text)]);
+                }
+                let limit = cx.plan.steps[cx.position].timeout;
+                Ok(vec![if set.ttl <= lowered {
+                    Finding::ok(words, format!("TTL {} s: low already", set.ttl))
+                } else if Duration::from_secs(set.ttl.into()) > limit {
+                    let text = format!(
+                        "TTL {} s: waiting it out takes longer than the step may ({} s)",
+                        set.ttl,
+                        limit.as_secs()
+                    );
+                    Finding::fail(words, text)
+                } else {
                     Finding::ok(
                         words,
                         format!("TTL {} s: that long is waited after lowering it", set.ttl),
                     )
-                } else {
-                    Finding::ok(words, format!("TTL {} s: low already", set.ttl))
                 }])
             }
         }
@@ -109,6 +126,7 @@ impl Step<Sites> for DnsTtl {
                 record::words(&bindings)
             )));
         };
+        self.need_active(&bindings, &set)?;
         let read = cx.read();
         let old = original_ttl(&read).unwrap_or(set.ttl);
         let wanted = match self {
@@ -143,6 +161,20 @@ impl Step<Sites> for DnsTtl {
 }
 
 impl DnsTtl {
+    /// The TTL is lowered for a name that points to the active site, and for no other.
+    fn need_active(&self, bindings: &Bindings, set: &RecordSet) -> Result<(), StepError> {
+        let active = record::set_for(bindings, &bindings.active, 0)?;
+        if *self == DnsTtl::Restore || set.same_values(&active) {
+            return Ok(());
+        }
+        Err(fault::wrong(format!(
+            "{} points to `{}`, not to `{}`: somebody changed it meanwhile; nothing was changed",
+            record::words(bindings),
+            record::shown(set),
+            record::shown(&active)
+        )))
+    }
+
     async fn wait_out(
         &self,
         cx: &WriteContext<'_, Sites>,
@@ -171,10 +203,7 @@ impl DnsTtl {
     }
 }
 
-async fn read(
-    dns: &dyn runbook_dns::Reader,
-    bindings: &crate::bindings::Bindings,
-) -> Result<Found, StepError> {
+async fn read(dns: &dyn runbook_dns::Reader, bindings: &Bindings) -> Result<Found, StepError> {
     dns.read(&record::name(bindings)?).await.map_err(fault::dns)
 }
 
@@ -186,10 +215,14 @@ async fn set_ttl(
 ) -> Result<Vec<Change>, StepError> {
     let bindings = &cx.world.bindings;
     let desired = RecordSet { ttl, ..set.clone() };
-    let serves = dns_upsert::serving(bindings, set)
-        .unwrap_or(&bindings.active)
-        .to_owned();
-    let request = record::change(bindings, found, desired, &serves)?;
+    let serves = dns_upsert::serving(bindings, set).ok_or_else(|| {
+        fault::wrong(format!(
+            "{} points to `{}`, which is neither site's: somebody else changed it; nothing was changed",
+            record::words(bindings),
+            record::shown(set)
+        ))
+    })?;
+    let request = record::change(bindings, found, desired, serves)?;
     dns_upsert::apply(cx, &request).await?;
     Ok(vec![change(record::words(bindings), "ttl", set.ttl, ttl)])
 }

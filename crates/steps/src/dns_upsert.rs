@@ -23,6 +23,8 @@ use crate::{dns_ttl, fault};
 /// A vanished name is to be back within 2 s.
 const VANISHED_WITHIN: Duration = Duration::from_millis(1500);
 const POLL: Duration = Duration::from_millis(20);
+/// The checkpoint that holds what stood at the name when the request left.
+const SENT: &str = "sent";
 /// How long servers may disagree before a probe says so.
 const AGREE_WITHIN: Duration = Duration::from_secs(3);
 
@@ -81,6 +83,7 @@ impl Step<Sites> for DnsUpsert {
             &words,
             format!("points to `{}`", record::shown(there)),
         )];
+        findings.extend(late_clients(cx, &words, there.ttl));
         let desired = RecordSet {
             ttl: there.ttl,
             ..to
@@ -127,6 +130,8 @@ impl Step<Sites> for DnsUpsert {
                         record::shown(set)
                     )));
                 }
+                // The server took our request and lost the name: another attempt begins with putting it back.
+                Said::All(None) if sent(cx).is_some() => return Ok(Probe::NotDone(Vec::new())),
                 Said::All(None) => {
                     return Ok(Probe::Unknown(format!(
                         "{} does not exist any more",
@@ -171,10 +176,13 @@ impl Step<Sites> for DnsUpsert {
                 )));
             }
             None => {
-                return Err(fault::wrong(format!(
-                    "{} does not exist any more; nothing was changed",
-                    record::words(&bindings)
-                )));
+                return Err(match sent(&cx.read()) {
+                    Some(before) => put_back(cx, &before).await?,
+                    None => fault::wrong(format!(
+                        "{} does not exist any more; nothing was changed",
+                        record::words(&bindings)
+                    )),
+                });
             }
         };
         let desired = RecordSet {
@@ -182,6 +190,8 @@ impl Step<Sites> for DnsUpsert {
             ..to.clone()
         };
         let request = record::change(&bindings, &found, desired, self.to(&bindings))?;
+        // Whoever finds the name gone after this knows that it was this run's request, and what stood there.
+        cx.save_checkpoint(SENT, json!(there)).await?;
         apply(cx, &request).await?;
         put_back_if_vanished(cx, &there).await?;
         let changes = vec![change(
@@ -363,31 +373,7 @@ async fn put_back_if_vanished(
     let begun = tokio::time::Instant::now();
     while begun.elapsed() < VANISHED_WITHIN {
         match record::ask(bindings, &servers).await? {
-            Said::All(None) => {
-                let found = cx
-                    .world
-                    .dns
-                    .read(&record::name(bindings)?)
-                    .await
-                    .map_err(fault::dns)?;
-                if found.sets.is_empty() {
-                    let serves = serving(bindings, before).cloned().unwrap_or_default();
-                    let marker =
-                        record::marker(bindings, &found, record::marker_text(bindings, &serves))?;
-                    let name = record::name(bindings)?;
-                    let request = runbook_dns::Change {
-                        name,
-                        expected: Expected::Absent,
-                        desired: Some(before.clone()),
-                        marker: Some(marker),
-                    };
-                    apply(cx, &request).await?;
-                    return Err(fault::wrong(format!(
-                        "the server took the change and lost the name; `{}` was put back and the name points where it did",
-                        record::shown(before)
-                    )));
-                }
-            }
+            Said::All(None) => return Err(put_back(cx, before).await?),
             Said::All(Some(set)) if !set.same_values(before) => return Ok(()),
             // A secondary that lags is `dns.verify`'s to wait for.
             Said::All(_) | Said::Mixed(_) => {}
@@ -395,4 +381,57 @@ async fn put_back_if_vanished(
         tokio::time::sleep(POLL).await;
     }
     Ok(())
+}
+
+/// Puts back what stood at a name that is gone, unless somebody did so meanwhile. Returns what to say of it.
+async fn put_back(
+    cx: &WriteContext<'_, Sites>,
+    before: &RecordSet,
+) -> Result<StepError, StepError> {
+    let bindings = &cx.world.bindings;
+    let name = record::name(bindings)?;
+    let found = cx.world.dns.read(&name).await.map_err(fault::dns)?;
+    if found.sets.is_empty() {
+        let serves = serving(bindings, before).cloned().unwrap_or_default();
+        let marker = record::marker(bindings, &found, record::marker_text(bindings, &serves))?;
+        let request = runbook_dns::Change {
+            name,
+            expected: Expected::Absent,
+            desired: Some(before.clone()),
+            marker: Some(marker),
+        };
+        apply(cx, &request).await?;
+    }
+    Ok(fault::wrong(format!(
+        "the server took the change and lost the name; `{}` was put back and the name points where it did",
+        record::shown(before)
+    )))
+}
+
+/// Returns what stood at the name when this run sent its request, if it did.
+fn sent(cx: &ReadContext<'_, Sites>) -> Option<RecordSet> {
+    serde_json::from_value(cx.checkpoint(SENT)?.clone()).ok()
+}
+
+/// A TTL beyond the recovery time objective keeps clients away for longer than promised.
+fn late_clients(cx: &ReadContext<'_, Sites>, words: &str, ttl: u32) -> Option<Finding> {
+    let target = cx.plan.rto_target?;
+    let lowers =
+        cx.plan.steps.iter().any(|step| {
+            step.kind == "dns.ttl" && step.action == json!("lower") && cx.plan.takes(step)
+        });
+    let seen = if lowers {
+        ttl.min(cx.world.bindings.endpoint.lowered_ttl)
+    } else {
+        ttl
+    };
+    (Duration::from_secs(seen.into()) > target).then(|| {
+        Finding::warn(
+            words,
+            format!(
+                "caches hold the old value for up to {seen} s, longer than the recovery time objective of {} s",
+                target.as_secs()
+            ),
+        )
+    })
 }

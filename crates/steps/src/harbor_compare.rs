@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::look::{binding, policy};
-use crate::world::{Sites, SitesReader};
-use crate::{fault, look};
+use crate::world::Sites;
+use crate::{fault, look, loss};
 
 /// How many items are written into the journal and shown.
-const SHOWN: usize = 200;
+pub(crate) const SHOWN: usize = 200;
 
 /// What the operator writes under `do:`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -39,12 +39,16 @@ pub struct HarborCompare {
     /// replaced it since.
     #[serde(default)]
     pub both_ways: bool,
-    /// An earlier comparison: what a person accepted there is not asked again.
+    /// An earlier comparison: what a person accepted there as extra is not asked again.
     #[serde(default)]
     pub decided_in: Option<String>,
     /// Nothing to look at while this step is owed: its site is left to `settle`.
     #[serde(default)]
     pub unless_owed: Option<String>,
+    /// The step that fences the source: after it nothing is pushed there, so an inventory taken later leaves nothing
+    /// unknown.
+    #[serde(default)]
+    pub fenced_by: Option<String>,
 }
 
 /// How an item can differ.
@@ -93,7 +97,7 @@ impl Step<Sites> for HarborCompare {
         );
         Ok(match &self.against {
             Against::Now => {
-                let (found, _) = self.compare_now(cx).await?;
+                let (found, _) = self.compare_now(cx, false).await?;
                 let text = found.words();
                 vec![if found.is_equal() {
                     Finding::ok(object, text)
@@ -103,12 +107,11 @@ impl Step<Sites> for HarborCompare {
             }
             Against::Step(_) => Vec::new(),
             Against::LastInventory => {
-                let loss = self.loss(cx).await?;
-                let text = loss_words(&loss);
-                vec![if loss["items"].as_array().is_some_and(Vec::is_empty) {
-                    Finding::ok(object, text)
+                let loss = loss::state(self, cx, false).await?;
+                vec![if loss.is_none_known() {
+                    Finding::ok(object, loss.words())
                 } else {
-                    Finding::warn(object, text)
+                    Finding::warn(object, loss.words())
                 }]
             }
         })
@@ -136,13 +139,13 @@ impl Step<Sites> for HarborCompare {
         match &self.against {
             Against::Now => self.run_now(&read).await,
             Against::Step(step) => self.run_since(&read, step).await,
-            Against::LastInventory => self.run_loss(&read).await,
+            Against::LastInventory => loss::run(self, &read).await,
         }
     }
 }
 
 impl HarborCompare {
-    async fn scope(&self, cx: &ReadContext<'_, Sites>) -> Result<Scope, StepError> {
+    pub(crate) async fn scope(&self, cx: &ReadContext<'_, Sites>) -> Result<Scope, StepError> {
         let bound = binding(cx, &self.policy)?;
         match policy(cx, &bound).await {
             Ok(policy) => Scope::of(&policy).map_err(StepError::permanent),
@@ -159,22 +162,26 @@ impl HarborCompare {
         cx: &ReadContext<'_, Sites>,
         site: &str,
         scope: &Scope,
+        of_run: bool,
     ) -> Result<Inventory, StepError> {
         let inventory = take(look::reader(cx, site)?, scope, cx.clock.now())
             .await
             .map_err(fault::harbor)?;
-        cx.world
-            .inventories
-            .keep(&inventory)
-            .await
-            .map_err(StepError::permanent)?;
+        let store = &cx.world.inventories;
+        let kept = if of_run {
+            store.keep_for_run(&inventory).await
+        } else {
+            store.keep(&inventory).await
+        };
+        kept.map_err(StepError::permanent)?;
         Ok(inventory)
     }
 
-    async fn target(
+    pub(crate) async fn target(
         &self,
         cx: &ReadContext<'_, Sites>,
         scope: &Scope,
+        of_run: bool,
     ) -> Result<Inventory, StepError> {
         let everything = Scope::all();
         self.take(
@@ -185,6 +192,7 @@ impl HarborCompare {
             } else {
                 &everything
             },
+            of_run,
         )
         .await
     }
@@ -192,11 +200,12 @@ impl HarborCompare {
     async fn compare_now(
         &self,
         cx: &ReadContext<'_, Sites>,
+        of_run: bool,
     ) -> Result<(Comparison, Timestamp), StepError> {
         let scope = self.scope(cx).await?;
         let (source, target) = futures_util::future::try_join(
-            self.take(cx, &self.source, &scope),
-            self.target(cx, &scope),
+            self.take(cx, &self.source, &scope, of_run),
+            self.target(cx, &scope, of_run),
         )
         .await?;
         Ok((compare(&source, &target, &scope), source.taken_at))
@@ -209,9 +218,12 @@ impl HarborCompare {
         items: &[Item],
         class: &str,
     ) -> Result<Vec<Item>, StepError> {
+        // Only what is extra stays as it was decided. An item that was missing or different then is to be there now:
+        // accepting it meant that the sync overwrites it, not that the sync may fail.
         let decided: Vec<Item> = self
             .decided_in
             .as_ref()
+            .filter(|_| class == "extra")
             .and_then(|step| serde_json::from_value(cx.output(step)[class].clone()).ok())
             .unwrap_or_default();
         let same = |one: &Item, other: &Item| {
@@ -241,7 +253,7 @@ impl HarborCompare {
     }
 
     async fn run_now(&self, cx: &ReadContext<'_, Sites>) -> Result<Done, StepError> {
-        let (found, taken_at) = self.compare_now(cx).await?;
+        let (found, taken_at) = self.compare_now(cx, true).await?;
         let output = output(&found, taken_at);
         let mut open = Vec::new();
         for class in &self.gate {
@@ -286,14 +298,25 @@ impl HarborCompare {
             None => None,
         };
         let Some(before) = before else {
-            let output = json!({ "divergence": [], "note": format!("step `{step}` kept no inventory to compare with") });
-            return Ok(Done::Done {
+            let note = format!("step `{step}` kept no inventory to compare with");
+            let output = json!({ "divergence": [], "note": note });
+            if self.gate.is_empty() {
+                return Ok(Done::Done {
+                    output,
+                    changes: Vec::new(),
+                });
+            }
+            let question = format!(
+                "{note}: what `{source}` took since is unknown, and what follows overwrites it"
+            );
+            return Ok(Done::Ask {
+                about: About::Gate,
+                question,
                 output,
-                changes: Vec::new(),
             });
         };
         let scope = self.scope(cx).await?;
-        let now = self.take(cx, &self.source, &scope).await?;
+        let now = self.take(cx, &self.source, &scope, true).await?;
         let found = compare(&now, &before, &Scope::all());
         let divergence: Vec<Item> = [found.missing, found.different, found.extra].concat();
         let output = json!({ "divergence": shown(&divergence), "count": divergence.len() });
@@ -313,89 +336,6 @@ impl HarborCompare {
             output,
         })
     }
-
-    /// What the source held, as far as anybody knows, and the target does not.
-    async fn loss(&self, cx: &ReadContext<'_, Sites>) -> Result<Value, StepError> {
-        let source = cx.world.bindings.site(&self.source);
-        let now = cx.clock.now();
-        let last = cx
-            .world
-            .inventories
-            .last(source)
-            .await
-            .map_err(StepError::permanent)?;
-        let bound = match &last {
-            Some(inventory) => Some(inventory.taken_at),
-            None => self.last_sync(cx).await,
-        };
-        let items = match &last {
-            None => Vec::new(),
-            Some(inventory) => {
-                let scope = self.scope(cx).await?;
-                let target = self.target(cx, &scope).await?;
-                let mut in_scope = inventory.clone();
-                in_scope
-                    .entries
-                    .retain(|(repository, _), _| scope.has(repository));
-                let found = compare(&in_scope, &target, &scope);
-                let mut items = [found.missing, found.different].concat();
-                items.sort_by_key(|item| item.pushed_at);
-                items
-            }
-        };
-        let oldest = items.iter().filter_map(|item| item.pushed_at).min();
-        let exposed = oldest.or(bound).map(|since| seconds(now, since));
-        Ok(json!({
-            "items": shown(&items),
-            "count": items.len(),
-            "inventory_taken_at": last.map(|inventory| inventory.taken_at),
-            "bound": bound,
-            "rpo_measured_seconds": exposed,
-        }))
-    }
-
-    async fn run_loss(&self, cx: &ReadContext<'_, Sites>) -> Result<Done, StepError> {
-        let loss = self.loss(cx).await?;
-        let known = loss["count"].as_u64().unwrap_or(0);
-        let exposed = loss["rpo_measured_seconds"].as_f64();
-        let target = cx.plan.rpo_target.map(|target| target.as_secs_f64());
-        let missed = match (target, exposed) {
-            (Some(target), Some(exposed)) => exposed > target,
-            (Some(_), None) => true,
-            (None, _) => known > 0,
-        };
-        if !missed {
-            return Ok(Done::Done {
-                output: loss,
-                changes: Vec::new(),
-            });
-        }
-        let question = format!(
-            "the recovery point objective is missed: {}",
-            loss_words(&loss)
-        );
-        Ok(Done::Ask {
-            about: About::Gate,
-            question,
-            output: loss,
-        })
-    }
-
-    /// The start of the last run that succeeded: what it listed is over there.
-    async fn last_sync(&self, cx: &ReadContext<'_, Sites>) -> Option<Timestamp> {
-        let bound = binding(cx, &self.policy).ok()?;
-        let reader = look::reader(cx, &bound.site).ok()?;
-        let policy = reader.policy_named(&bound.name).await.ok()??;
-        let newest = reader.executions(policy.id, 50).await.ok()?;
-        newest
-            .iter()
-            .find(|execution| execution.total > 0 && execution.succeed == execution.total)?
-            .start_time
-    }
-}
-
-fn seconds(now: Timestamp, then: Timestamp) -> f64 {
-    now.duration_since(then).as_secs_f64().max(0.0)
 }
 
 fn output(found: &Comparison, taken_at: Timestamp) -> Value {
@@ -430,89 +370,4 @@ fn lines(classes: &[(&str, &Vec<Item>)]) -> String {
         }
     }
     text
-}
-
-fn loss_words(loss: &Value) -> String {
-    let count = loss["count"].as_u64().unwrap_or(0);
-    let taken = loss["inventory_taken_at"].as_str();
-    let names: Vec<String> = loss["items"]
-        .as_array()
-        .map(|items| {
-            items
-                .iter()
-                .take(5)
-                .map(|item| format!("{}:{}", text(item, "repository"), text(item, "reference")))
-                .collect()
-        })
-        .unwrap_or_default();
-    let more = if count > 5 {
-        format!(" and {} more", count - 5)
-    } else {
-        String::new()
-    };
-    match (taken, loss["bound"].as_str()) {
-        (Some(taken), _) if count == 0 => format!("nothing of the last inventory ({taken}) is lost; what was pushed since is"),
-        (Some(taken), _) => format!("{count} of the last inventory ({taken}) would be lost: {}{more}; and what was pushed since", names.join(", ")),
-        (None, Some(bound)) => format!("no inventory was ever taken: everything pushed after {bound}, the start of the last sync, may be lost"),
-        (None, None) => "no inventory was ever taken and no sync is known to have succeeded: nothing can be said of the loss".into(),
-    }
-}
-
-fn text<'a>(item: &'a Value, field: &str) -> &'a str {
-    item[field].as_str().unwrap_or_default()
-}
-
-/// Compares two sites as the forward policy would copy from one to the other, for people who ask at any time.
-pub async fn compare_sites(
-    reader: &SitesReader,
-    source: &str,
-    target: &str,
-    now: Timestamp,
-) -> Result<Comparison, StepError> {
-    let unknown = |site: &str| fault::wrong(format!("there is no site `{site}`"));
-    let (from, to) = (
-        reader.harbor(source).ok_or_else(|| unknown(source))?,
-        reader.harbor(target).ok_or_else(|| unknown(target))?,
-    );
-    let policies = &reader.bindings.policies;
-    let mut scope = Scope::all();
-    for bound in [&policies.forward, &policies.reverse] {
-        let Some(holder) = reader.harbor(&bound.site) else {
-            continue;
-        };
-        let Some(policy) = holder
-            .policy_named(&bound.name)
-            .await
-            .map_err(fault::harbor)?
-        else {
-            continue;
-        };
-        let copies_from = if policy.is_pull() {
-            reader.bindings.other(&bound.site)
-        } else {
-            bound.site.as_str()
-        };
-        if copies_from == from.site() {
-            scope = Scope::of(&policy).map_err(StepError::permanent)?;
-            break;
-        }
-    }
-    let everything = Scope::all();
-    let target_scope = if scope.keeps_names() {
-        &scope
-    } else {
-        &everything
-    };
-    let (one, other) =
-        futures_util::future::try_join(take(from, &scope, now), take(to, target_scope, now))
-            .await
-            .map_err(fault::harbor)?;
-    for inventory in [&one, &other] {
-        reader
-            .inventories
-            .keep(inventory)
-            .await
-            .map_err(StepError::permanent)?;
-    }
-    Ok(compare(&one, &other, &scope))
 }

@@ -1,19 +1,18 @@
-//! `harbor.policy`: turn a policy of the pair on or off, see that it is as it should be, or put all policies back to
-//! what they were before the last failover.
+//! `harbor.policy`: turn a policy of the pair on or off, see that it is as it should be, or put all policies and robots
+//! back to what they were before the last failover.
 //!
 //! A PUT replaces the whole policy (seen on v2.9.5), so the document is read, changed, written and read back.
 
 use async_trait::async_trait;
 use runbook_engine::event::Change;
 use runbook_engine::step::{Done, Finding, Probe, ReadContext, Step, StepError, WriteContext};
-use runbook_harbor::Policy;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::look::{binding, change, enabled, policy, policy_object, policy_words, restore_enabled};
 use crate::world::Sites;
-use crate::{fault, look};
+use crate::{fault, look, restore};
 
 /// What the operator writes under `do:`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -25,7 +24,7 @@ pub enum HarborPolicy {
     Disable(Which),
     /// Only look: fail if it is missing or not so.
     Verify(State),
-    /// Put every policy back to its original of the run that moved the clients.
+    /// Put every policy and robot back to its original of the run that moved the clients.
     Restore(Restore),
 }
 
@@ -63,7 +62,7 @@ impl Step<Sites> for HarborPolicy {
                 state.policy,
                 enabled(state.enabled)
             ),
-            HarborPolicy::Restore(_) => "restore the policies".into(),
+            HarborPolicy::Restore(_) => "restore the policies and robots".into(),
         }
     }
 
@@ -88,12 +87,7 @@ impl Step<Sites> for HarborPolicy {
                     Err(error) => Finding::fail(object, error.to_string()),
                 }])
             }
-            HarborPolicy::Restore(_) if cx.world.bindings.inherited.originals.is_empty() => {
-                Ok(vec![Finding::fail(
-                    "originals",
-                    "no run with originals is in the state file: the policies cannot be put back; set them by hand and mark the step done",
-                )])
-            }
+            HarborPolicy::Restore(_) => restore::check(cx).await,
             _ => Ok(Vec::new()),
         }
     }
@@ -103,13 +97,7 @@ impl Step<Sites> for HarborPolicy {
             HarborPolicy::Enable(which) => self.toggle(cx, &which.policy, true).await?,
             HarborPolicy::Disable(which) => self.toggle(cx, &which.policy, false).await?,
             HarborPolicy::Verify(state) => self.toggle(cx, &state.policy, state.enabled).await?,
-            HarborPolicy::Restore(_) => {
-                let mut changes = Vec::new();
-                for (site, _, now, original) in to_restore(cx).await? {
-                    changes.extend(differences(cx, &site, &now, &original));
-                }
-                changes
-            }
+            HarborPolicy::Restore(_) => restore::changes(cx).await?,
         };
         Ok(if changes.is_empty() {
             Probe::Done(Value::Null)
@@ -132,24 +120,7 @@ impl Step<Sites> for HarborPolicy {
                 }
                 _ => Ok(Done::plain()),
             },
-            HarborPolicy::Restore(_) => {
-                let mut changes = Vec::new();
-                for (site, name, now, original) in to_restore(&read).await? {
-                    let different = differences(&read, &site, &now, &original);
-                    if different.is_empty() {
-                        continue;
-                    }
-                    cx.save_original(&site, &policy_object(&name), now.document.clone())
-                        .await?;
-                    let writer = look::writer(cx, &site)?;
-                    writer
-                        .update_policy(&original.to_document().with_id(now.id))
-                        .await
-                        .map_err(fault::harbor)?;
-                    changes.extend(different);
-                }
-                Ok(Done::changed(changes))
-            }
+            HarborPolicy::Restore(_) => Ok(Done::changed(restore::run(cx).await?)),
         }
     }
 
@@ -210,52 +181,4 @@ impl HarborPolicy {
             .map_err(fault::harbor)?;
         Ok(Done::changed(changes))
     }
-}
-
-/// Returns each policy that the last run saved and that still exists, as it is and as it was: those to be turned off
-/// first, so that at no moment both directions copy.
-async fn to_restore(
-    cx: &ReadContext<'_, Sites>,
-) -> Result<Vec<(String, String, Policy, Policy)>, StepError> {
-    let mut all = Vec::new();
-    for (site, object, document) in &cx.world.bindings.inherited.originals {
-        let Some(name) = object
-            .strip_prefix("policy ")
-            .filter(|_| !document.is_null())
-        else {
-            continue;
-        };
-        let original: Policy =
-            serde_json::from_value(document.clone()).map_err(StepError::permanent)?;
-        let now = look::reader(cx, site)?
-            .policy_named(name)
-            .await
-            .map_err(fault::harbor)?;
-        let now = now.ok_or_else(|| fault::wrong(format!("site `{site}` has no replication policy `{name}` any more; make it again or mark the step done")))?;
-        all.push((site.clone(), name.to_owned(), now, original));
-    }
-    all.sort_by_key(|(.., original)| original.enabled);
-    Ok(all)
-}
-
-fn differences(
-    cx: &ReadContext<'_, Sites>,
-    site: &str,
-    now: &Policy,
-    original: &Policy,
-) -> Vec<Change> {
-    let object = policy_words(site, &now.name);
-    now.differences(original)
-        .into_iter()
-        .map(|field| match field.field.as_str() {
-            "enabled" => change(
-                &object,
-                "enabled",
-                enabled(now.enabled),
-                enabled(original.enabled),
-            ),
-            other => change(&object, other, field.before, field.after),
-        })
-        .filter(|c| cx.seen(&c.object, &c.field, c.before.clone()) != c.after)
-        .collect()
 }

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::look::{FLAG, binding, change, policy};
+use crate::look::{FLAG, change, policy, sync_binding};
 use crate::world::Sites;
 use crate::{fault, look};
 
@@ -157,7 +157,7 @@ impl HarborReadOnly {
         if let Some(mark) = read.checkpoint("mark").and_then(Value::as_i64) {
             return Ok(mark);
         }
-        let bound = binding(&read, word)?;
+        let bound = sync_binding(&read, word)?;
         let id = policy(&read, &bound).await?.id;
         let mark = look::reader(&read, &bound.site)?
             .highest_execution(id)

@@ -13,19 +13,22 @@ use jiff::Timestamp;
 use runbook_engine::event::{Change, Owed};
 use runbook_engine::step::{Done, Finding, Probe, ReadContext, Step, StepError, WriteContext};
 use runbook_harbor::{ErrorKind, Execution, ExecutionStatus, Policy, Reader};
+use runbook_replication::same_address;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::look::{change, enabled, policy_object, policy_words, restore_enabled};
 use crate::span::Span;
-use crate::world::Sites;
+use crate::world::{Sites, SitesReader};
 use crate::{fault, look};
 
 /// Harbor tries a failed task again for about three minutes; two more are the margin.
 const RETRIES_FOR: Duration = Duration::from_secs(300);
 /// How many of a policy's newest executions can still matter.
 const NEWEST: usize = 20;
+/// The checkpoint that holds the policies towards others than the pair.
+const RE_HOME: &str = "re-home";
 const POLL: Duration = Duration::from_millis(500);
 
 /// What the operator writes under `do:`.
@@ -75,10 +78,28 @@ impl Step<Sites> for HarborSilence {
     }
 
     async fn check(&self, cx: &ReadContext<'_, Sites>) -> Result<Vec<Finding>, StepError> {
-        if !self.verify {
-            return Ok(Vec::new());
-        }
         let site = cx.world.bindings.site(&self.site);
+        if !self.verify {
+            let policies = match self.policies(look::reader(cx, &self.site)?).await {
+                Ok(policies) if self.moves == Moves::All => policies,
+                Ok(_) => return Ok(Vec::new()),
+                // Whether it answers at all is for `harbor.health` to say.
+                Err(error) if error.unreachable => return Ok(Vec::new()),
+                Err(error) => return Err(error),
+            };
+            let elsewhere = towards_others(cx.world, site, &policies)?;
+            return Ok(elsewhere
+                .iter()
+                .map(|one| {
+                    let object = policy_words(site, &one.policy);
+                    let text = format!(
+                        "replicates with `{}` ({}), which is not of the pair: it is silenced with the others and has to be set up at the site that serves then",
+                        one.with, one.url
+                    );
+                    Finding::warn(object, text)
+                })
+                .collect());
+        }
         Ok(match self.probe(cx).await? {
             Probe::NotDone(changes) if !changes.is_empty() => changes
                 .iter()
@@ -108,21 +129,15 @@ impl Step<Sites> for HarborSilence {
             }
         }
         let stopped = stopped(cx);
-        for (policy, execution) in busy(
-            reader,
-            &policies,
-            cx.clock.now(),
-            |at| cx.clock.since(at),
-            &stopped,
-        )
-        .await?
+        for (policy, execution) in
+            busy(reader, &policies, |at| cx.clock.since(at), &stopped).await?
         {
             let object = format!("{} execution {}", policy_words(site, &policy), execution.id);
             changes.push(change(object, "status", status(&execution), "Stopped"));
         }
         let settling = settle_until(cx).is_some_and(|until| until > cx.clock.now());
         Ok(if changes.is_empty() && !settling {
-            Probe::Done(Value::Null)
+            Probe::Done(self.output(cx))
         } else {
             Probe::NotDone(changes)
         })
@@ -149,12 +164,9 @@ impl Step<Sites> for HarborSilence {
         {
             self.lift_flag(cx, &site, &mut changes).await?;
         }
-        for policy in self
-            .policies(writer.reader())
-            .await?
-            .into_iter()
-            .filter(|policy| policy.enabled)
-        {
+        let policies = self.policies(writer.reader()).await?;
+        self.keep_elsewhere(cx, &site, &policies).await?;
+        for policy in policies.into_iter().filter(|policy| policy.enabled) {
             cx.save_original(&site, &policy_object(&policy.name), policy.document.clone())
                 .await?;
             match writer.set_policy_enabled(policy.id, false).await {
@@ -175,7 +187,8 @@ impl Step<Sites> for HarborSilence {
             }
         }
         self.stop_all(cx, &site, &mut changes).await?;
-        Ok(Done::changed(changes))
+        let output = self.output(&cx.read());
+        Ok(Done::Done { output, changes })
     }
 
     async fn undo(&self, cx: &WriteContext<'_, Sites>) -> Result<Vec<Change>, StepError> {
@@ -213,6 +226,28 @@ impl HarborSilence {
         Ok(policies)
     }
 
+    /// Keeps which of the policies to be disabled go to others than the pair, before the first is disabled: later
+    /// nobody can tell.
+    async fn keep_elsewhere(
+        &self,
+        cx: &WriteContext<'_, Sites>,
+        site: &str,
+        policies: &[Policy],
+    ) -> Result<(), StepError> {
+        let read = cx.read();
+        let elsewhere = towards_others(read.world, site, policies)?;
+        if elsewhere.is_empty() || read.checkpoint(RE_HOME).is_some() {
+            return Ok(());
+        }
+        cx.save_checkpoint(RE_HOME, json!(elsewhere)).await
+    }
+
+    /// What is to be set up again at the site that serves next, for the report.
+    fn output(&self, cx: &ReadContext<'_, Sites>) -> Value {
+        cx.checkpoint(RE_HOME)
+            .map_or(Value::Null, |elsewhere| json!({ "re_home": elsewhere }))
+    }
+
     async fn lift_flag(
         &self,
         cx: &WriteContext<'_, Sites>,
@@ -238,14 +273,7 @@ impl HarborSilence {
         let policies = self.policies(writer.reader()).await?;
         loop {
             let mut done = stopped(&cx.read());
-            let busy = busy(
-                writer.reader(),
-                &policies,
-                cx.now(),
-                |at| cx.clock().since(at),
-                &done,
-            )
-            .await?;
+            let busy = busy(writer.reader(), &policies, |at| cx.clock().since(at), &done).await?;
             if busy.is_empty() {
                 break;
             }
@@ -279,6 +307,38 @@ impl HarborSilence {
     }
 }
 
+/// A policy that moves content between the site and another one than its pair's.
+#[derive(Debug, Serialize)]
+struct Elsewhere {
+    policy: String,
+    with: String,
+    url: String,
+}
+
+/// Returns the enabled policies that go to others than the pair.
+fn towards_others(
+    world: &SitesReader,
+    site: &str,
+    policies: &[Policy],
+) -> Result<Vec<Elsewhere>, StepError> {
+    let other = world.bindings.other(site);
+    let url = world
+        .harbor(other)
+        .ok_or_else(|| fault::wrong(format!("the plan has no site `{other}`")))?
+        .url()
+        .as_str();
+    let enabled = policies.iter().filter(|policy| policy.enabled);
+    Ok(enabled
+        .filter_map(|policy| Some((policy, policy.remote()?)))
+        .filter(|(_, remote)| !same_address(&remote.url, url))
+        .map(|(policy, remote)| Elsewhere {
+            policy: policy.name.clone(),
+            with: remote.name.clone(),
+            url: remote.url.clone(),
+        })
+        .collect())
+}
+
 fn stopped(cx: &ReadContext<'_, Sites>) -> Vec<i64> {
     cx.checkpoint("stopped")
         .and_then(|ids| serde_json::from_value(ids.clone()).ok())
@@ -294,7 +354,6 @@ fn settle_until(cx: &ReadContext<'_, Sites>) -> Option<Timestamp> {
 pub(crate) async fn busy(
     reader: &Reader,
     policies: &[Policy],
-    _now: Timestamp,
     since: impl Fn(Timestamp) -> Duration,
     stopped: &[i64],
 ) -> Result<Vec<(String, Execution)>, StepError> {

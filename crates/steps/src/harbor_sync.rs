@@ -1,6 +1,8 @@
 //! `harbor.sync`: run a policy once and wait until it is really over.
 //!
-//! A started execution is found again by its id above a mark, so an answer that was lost starts nothing twice.
+//! A started execution is found again by its id above a mark, so an answer that was lost starts nothing twice. Each
+//! time that the run goes back over the step it takes a mark of its own besides: what an earlier round found done is
+//! what the comparison refused, so it is not believed again.
 
 use std::time::Duration;
 
@@ -8,14 +10,16 @@ use async_trait::async_trait;
 use runbook_engine::event::Change;
 use runbook_engine::step::{Done, Finding, Probe, ReadContext, Step, StepError, WriteContext};
 use runbook_harbor::settle::{Progress, SETTLE, Settle};
-use runbook_harbor::{Execution, Ping, Policy, TaskStatus};
+use runbook_harbor::{Execution, ExecutionStatus, Ping, Policy, TaskStatus};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::bindings::PolicyBinding;
 use crate::harbor_silence::busy;
-use crate::look::{binding, change, enabled, policy, policy_object, policy_words, restore_enabled};
+use crate::look::{
+    change, enabled, policy, policy_object, policy_words, restore_enabled, sync_binding,
+};
 use crate::world::Sites;
 use crate::{fault, look};
 
@@ -30,8 +34,8 @@ const LOG_TAIL: usize = 600;
 pub struct HarborSync {
     /// `forward`, `reverse`, `final-sync` or `final-reverse-sync`.
     pub policy: String,
-    /// The step whose mark counts: only executions that began after it are believed. Left out: a mark of its own,
-    /// taken first.
+    /// The step whose mark counts: only executions that began after it are believed, and what began before it is
+    /// stopped. Left out: a mark of its own, taken first.
     #[serde(default)]
     pub above_mark: Option<String>,
 }
@@ -43,8 +47,17 @@ impl Step<Sites> for HarborSync {
     }
 
     async fn check(&self, cx: &ReadContext<'_, Sites>) -> Result<Vec<Finding>, StepError> {
-        let bound = binding(cx, &self.policy)?;
+        let bound = sync_binding(cx, &self.policy)?;
         let object = policy_words(&bound.site, &bound.name);
+        if self.cannot_be_started(cx) {
+            return Ok(vec![Finding::warn(
+                object,
+                format!(
+                    "stands in for a `{0}` policy, and a read-only Harbor cannot start a push: what is pushed between the last copy and the fence shows as missing in the comparison; declare a manual pull policy on the receiving site and name it under `policies: {{ {0}: NAME }}`",
+                    self.policy
+                ),
+            )]);
+        }
         let policy = policy(cx, &bound).await?;
         if let Err(error) = runbook_harbor::filter::Filters::from_policy(&policy) {
             return Ok(vec![Finding::fail(
@@ -73,7 +86,10 @@ impl Step<Sites> for HarborSync {
     }
 
     async fn probe(&self, cx: &ReadContext<'_, Sites>) -> Result<Probe, StepError> {
-        let bound = binding(cx, &self.policy)?;
+        if self.cannot_be_started(cx) {
+            return Ok(Probe::Done(not_started()));
+        }
+        let bound = sync_binding(cx, &self.policy)?;
         let policy = policy(cx, &bound).await?;
         let object = policy_words(&bound.site, &bound.name);
         let mut changes = Vec::new();
@@ -96,26 +112,28 @@ impl Step<Sites> for HarborSync {
 
     async fn run(&self, cx: &WriteContext<'_, Sites>) -> Result<Done, StepError> {
         let read = cx.read();
-        let bound = binding(&read, &self.policy)?;
+        if self.cannot_be_started(&read) {
+            return Ok(Done::Done {
+                output: not_started(),
+                changes: Vec::new(),
+            });
+        }
+        let bound = sync_binding(&read, &self.policy)?;
         let policy = policy(&read, &bound).await?;
         let object = policy_words(&bound.site, &bound.name);
-        let mark = match self.mark(&read) {
-            Some(mark) => mark,
-            None if self.above_mark.is_some() => {
-                return Err(fault::wrong("the step that takes the mark has none"));
-            }
-            None => {
-                let mark = look::reader(&read, &bound.site)?
-                    .highest_execution(policy.id)
-                    .await
-                    .map_err(fault::harbor)?;
-                cx.save_checkpoint("mark", json!(mark)).await?;
-                mark
-            }
-        };
+        if self.takes_own_mark(&read) && read.checkpoint("mark").is_none() {
+            let highest = look::reader(&read, &bound.site)?
+                .highest_execution(policy.id)
+                .await
+                .map_err(fault::harbor)?;
+            cx.save_checkpoint("mark", json!(highest)).await?;
+        }
+        let mark = self
+            .mark(&cx.read())
+            .ok_or_else(|| fault::wrong("the step that takes the mark has none"))?;
         let mut changes = Vec::new();
-        if self.above_mark.is_some() {
-            self.stop_older(cx, &bound, mark, &mut changes).await?;
+        if let Some(fence) = self.fence_mark(&read) {
+            self.stop_older(cx, &bound, fence, &mut changes).await?;
         }
         // A way back from a later step finds the policy disabled.
         if !policy.enabled {
@@ -140,14 +158,16 @@ impl Step<Sites> for HarborSync {
     }
 
     async fn undo(&self, cx: &WriteContext<'_, Sites>) -> Result<Vec<Change>, StepError> {
-        let bound = binding(&cx.read(), &self.policy)?;
+        if self.cannot_be_started(&cx.read()) {
+            return Ok(Vec::new());
+        }
+        let bound = sync_binding(&cx.read(), &self.policy)?;
         // What it copied needs no undoing; that it enabled the policy does.
         let policy = policy(&cx.read(), &bound).await?;
         let writer = look::writer(cx, &bound.site)?;
         let running = busy(
             writer.reader(),
             std::slice::from_ref(&policy),
-            cx.now(),
             |at| cx.clock().since(at),
             &[],
         )
@@ -169,11 +189,28 @@ impl Step<Sites> for HarborSync {
 }
 
 impl HarborSync {
+    /// True in a push pair without a pull policy for this: once the source is fenced, nothing can copy from it.
+    fn cannot_be_started(&self, cx: &ReadContext<'_, Sites>) -> bool {
+        self.above_mark.is_some() && cx.world.bindings.policy(&self.policy).is_none()
+    }
+
+    /// Without a fence's mark, and on each way back.
+    fn takes_own_mark(&self, cx: &ReadContext<'_, Sites>) -> bool {
+        self.above_mark.is_none() || cx.run.steps[cx.position].generation > 0
+    }
+
+    fn fence_mark(&self, cx: &ReadContext<'_, Sites>) -> Option<i64> {
+        let step = self.above_mark.as_ref()?;
+        cx.output(step)["mark"].as_i64()
+    }
+
+    /// Returns the id above which an execution is believed, if it is known yet.
     fn mark(&self, cx: &ReadContext<'_, Sites>) -> Option<i64> {
-        match &self.above_mark {
-            Some(step) => cx.output(step)["mark"].as_i64(),
-            None => cx.checkpoint("mark").and_then(Value::as_i64),
+        let own = cx.checkpoint("mark").and_then(Value::as_i64);
+        if self.takes_own_mark(cx) {
+            return own.map(|own| own.max(self.fence_mark(cx).unwrap_or(0)));
         }
+        self.fence_mark(cx)
     }
 
     /// What began at or below the mark listed its source before the fence and misses later pushes. It is stopped,
@@ -197,7 +234,6 @@ impl HarborSync {
             let mut older = busy(
                 writer.reader(),
                 &policies,
-                cx.now(),
                 |at| cx.clock().since(at),
                 &stopped,
             )
@@ -260,12 +296,9 @@ impl HarborSync {
         {
             return Ok(done.clone());
         }
-        let under_way = above.iter().find(|execution| {
-            matches!(
-                observe_once(&cx.read(), execution),
-                Progress::Running | Progress::Settling { .. }
-            )
-        });
+        let under_way = above
+            .iter()
+            .find(|execution| is_under_way(&cx.read(), execution));
         let id = match under_way {
             Some(execution) => execution.id,
             None => writer
@@ -337,11 +370,27 @@ fn observe_once(cx: &ReadContext<'_, Sites>, execution: &Execution) -> Progress 
     settle.observe(cx.clock.now(), execution)
 }
 
+/// Whether an execution that was found may still copy by itself. One that was stopped does not; one that failed is
+/// tried again by Harbor for as long as it settles, counted from its end.
+fn is_under_way(cx: &ReadContext<'_, Sites>, execution: &Execution) -> bool {
+    match observe_once(cx, execution) {
+        Progress::Running => execution.status != ExecutionStatus::Stopped,
+        Progress::Settling { .. } => execution
+            .end_time
+            .is_none_or(|ended| cx.clock.since(ended) < SETTLE),
+        _ => false,
+    }
+}
+
 fn succeeded(cx: &ReadContext<'_, Sites>, execution: &Execution) -> bool {
     matches!(
         observe_once(cx, execution),
         Progress::Succeeded | Progress::SucceededNothing
     )
+}
+
+fn not_started() -> Value {
+    json!({ "execution": null, "note": "no pull policy is declared: the comparison decides" })
 }
 
 fn output(execution: &Execution) -> Value {

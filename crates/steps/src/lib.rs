@@ -5,6 +5,7 @@
 mod approval;
 pub mod bindings;
 mod check;
+mod compare_sites;
 mod dns_ttl;
 mod dns_upsert;
 mod dns_verify;
@@ -20,17 +21,19 @@ mod harbor_sync;
 mod http;
 mod kind;
 mod look;
+mod loss;
 mod notify;
 mod originals;
 mod record;
 mod registry_probe;
+mod restore;
 pub mod runbooks;
 mod span;
 mod verdict;
 mod wait;
 mod world;
 
-pub use harbor_compare::compare_sites;
+pub use compare_sites::compare_sites;
 pub use kind::{BuildError, Kind, build};
 pub use runbooks::builtin;
 pub use span::Span;

@@ -5,7 +5,7 @@ use runbook_engine::state::StepState;
 use runbook_engine::step::{ReadContext, StepError, WriteContext};
 use runbook_harbor::{Policy, Reader, Writer};
 
-use crate::bindings::PolicyBinding;
+use crate::bindings::{Direction, PolicyBinding};
 use crate::fault;
 use crate::world::Sites;
 
@@ -39,6 +39,28 @@ pub(crate) fn binding(cx: &ReadContext<'_, Sites>, word: &str) -> Result<PolicyB
             _ => format!("the pair has no policy `{word}`"),
         })
     })
+}
+
+/// Returns what a step that syncs starts. In a push pair without a pull policy for it, the push itself stands in: it
+/// can be started until its site is fenced.
+pub(crate) fn sync_binding(
+    cx: &ReadContext<'_, Sites>,
+    word: &str,
+) -> Result<PolicyBinding, StepError> {
+    let bindings = &cx.world.bindings;
+    let stands_in = match (bindings.direction, word) {
+        (Direction::Push, "final-sync") => "forward",
+        (Direction::Push, "final-reverse-sync") => "reverse",
+        _ => return binding(cx, word),
+    };
+    binding(
+        cx,
+        if bindings.policy(word).is_some() {
+            word
+        } else {
+            stands_in
+        },
+    )
 }
 
 /// Returns a policy by its binding.

@@ -20,6 +20,8 @@ use crate::{fault, look};
 
 const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar";
+/// The checkpoint that says whether the probe makes the repository of its canary.
+const MADE: &str = "made-repository";
 const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// What the operator writes under `do:`.
@@ -92,6 +94,7 @@ impl Step<Sites> for RegistryProbe {
             "pushing and pulling the canary {}",
             canary.repository
         ));
+        canary.remember_repository(cx, harbor.reader()).await?;
         canary.push(&client).await?;
         let back = client
             .reader()
@@ -180,15 +183,56 @@ impl Canary {
         Ok(())
     }
 
+    /// Notes whether the repository is there already, before the first push makes it.
+    async fn remember_repository(
+        &self,
+        cx: &WriteContext<'_, Sites>,
+        harbor: &Reader,
+    ) -> Result<(), StepError> {
+        if cx.read().checkpoint(MADE).is_some() {
+            return Ok(());
+        }
+        let all = harbor
+            .repositories(&self.project)
+            .await
+            .map_err(fault::harbor)?;
+        let there = all.iter().any(|one| one.name == self.repository);
+        cx.save_checkpoint(MADE, json!(!there)).await
+    }
+
+    /// Deletes the canary, and its repository if the probe made it and nobody else has pushed there since.
     async fn remove(&self, cx: &WriteContext<'_, Sites>, site: &str) -> Result<(), StepError> {
         let harbor = look::writer(cx, site)?;
-        match harbor
-            .delete_artifact(&self.project, &self.in_project, &self.digest())
-            .await
-        {
-            Err(error) if !error.is_not_found() => Err(fault::harbor(error)),
-            _ => Ok(()),
+        absent(
+            harbor
+                .delete_artifact(&self.project, &self.in_project, &self.digest())
+                .await,
+        )?;
+        if cx.read().checkpoint(MADE) != Some(&json!(true)) {
+            return Ok(());
         }
+        let query = ArtifactQuery::default();
+        let left = harbor
+            .reader()
+            .artifacts(&self.project, &self.in_project, &query)
+            .await
+            .map_err(fault::harbor)?;
+        if left.is_empty() {
+            absent(
+                harbor
+                    .delete_repository(&self.project, &self.in_project)
+                    .await,
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// What is gone already needs no deleting.
+fn absent(deleted: Result<(), runbook_harbor::Error>) -> Result<(), StepError> {
+    match deleted {
+        Err(error) if !error.is_not_found() => Err(fault::harbor(error)),
+        _ => Ok(()),
     }
 }
 

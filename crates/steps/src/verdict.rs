@@ -4,6 +4,7 @@
 //! makes right credentials look wrong (seen on v2.9.5). So no single answer decides.
 
 use runbook_harbor::{ErrorKind, Identity, Ping};
+use runbook_replication::same_address;
 use serde::{Deserialize, Serialize};
 
 use crate::bindings::Bindings;
@@ -157,23 +158,15 @@ pub async fn verdict(reader: &SitesReader, site: &str) -> Judged {
 async fn peer_ping(reader: &SitesReader, site: &str) -> Option<(String, Option<bool>)> {
     let bindings: &Bindings = &reader.bindings;
     let other = reader.harbor(bindings.other(site))?;
-    let address = reader
-        .harbor(site)?
-        .url()
-        .as_str()
-        .trim_end_matches('/')
-        .to_owned();
+    let address = reader.harbor(site)?.url().as_str();
     let name = other.site();
     let registries = match other.registries().await {
         Ok(registries) => registries,
         Err(error) => return Some((format!("`{name}` cannot be asked: {error}"), None)),
     };
-    let endpoint = registries.iter().find(|registry| {
-        registry
-            .url
-            .trim_end_matches('/')
-            .eq_ignore_ascii_case(&address)
-    })?;
+    let endpoint = registries
+        .iter()
+        .find(|registry| same_address(&registry.url, address))?;
     Some(match other.ping_registry(endpoint.id).await {
         Ok(Ping::Ok) => (
             format!("`{name}`'s ping of its endpoint: answers"),
