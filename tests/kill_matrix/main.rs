@@ -14,15 +14,15 @@ use matrix::{Procedure, walk};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn planned_failover() {
-    walk(Procedure::Planned, 100).await;
+    walk(Procedure::Planned, 128).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unplanned_failover() {
-    walk(Procedure::Unplanned, 100).await;
+    walk(Procedure::Unplanned, 109).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn failback() {
-    walk(Procedure::Failback, 100).await;
+    walk(Procedure::Failback, 170).await;
 }

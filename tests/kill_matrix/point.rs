@@ -7,8 +7,8 @@ use std::fmt;
 pub enum Point {
     /// At a commit of the journal, counted from 1.
     Journal { number: u64, edge: Edge },
-    /// At a request to a Harbor, counted from 1 among those of its kind.
-    Request { number: u64, what: String, end: End },
+    /// At a request to a Harbor, counted from 1 among those alike.
+    Request { what: String, nth: u64, end: End },
     /// At an update of DNS, counted from 1.
     Update { number: u64, end: End },
 }
@@ -42,9 +42,7 @@ impl fmt::Display for Point {
                 };
                 write!(f, "{edge} commit {number}")
             }
-            Point::Request { number, what, end } => {
-                write!(f, "request {number}, {what}: {}", words(*end))
-            }
+            Point::Request { what, nth, end } => write!(f, "{what}, time {nth}: {}", words(*end)),
             Point::Update { number, end } => write!(f, "DNS update {number}: {}", words(*end)),
         }
     }
