@@ -1,4 +1,6 @@
 //! The step kinds against the sandbox.
 
+mod kinds;
 mod pair;
-mod procedures;
+mod round_trip;
+mod scene;

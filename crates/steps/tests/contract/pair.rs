@@ -5,19 +5,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use runbook_definition::{Planning, parse_runbook, plan};
 use runbook_engine::clock::Clock;
-use runbook_engine::event::Event;
-use runbook_engine::executor::{Answer, Driver, Ended, Person};
-use runbook_engine::journal::{Journal, Recorded};
+use runbook_engine::event::Command;
+use runbook_engine::executor::Driver;
+use runbook_engine::journal::Journal;
 use runbook_engine::lease::Holder;
 use runbook_engine::plan::{InDoubt, Mode, Plan};
 use runbook_engine::rehearsal::{Rehearsed, rehearse};
-use runbook_engine::run::Question;
-use runbook_engine::runlog::{Blind, RunLog};
+use runbook_engine::runlog::RunLog;
 use runbook_engine::stop::stop;
-use runbook_sim::{Direction as SimDirection, Sandbox, SandboxOptions};
+use runbook_sim::{Direction as SimDirection, Fault, Harbor, Sandbox, SandboxOptions};
 use runbook_steps::bindings::{
     Bindings, Direction, EndpointBinding, Inherited, PairPolicies, PolicyBinding, ProbeBinding,
     SiteBinding,
@@ -26,6 +24,8 @@ use runbook_steps::{Sites, SitesReader};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
+
+use crate::scene::{DONE, Ran, Scene, Script, Stage};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -52,29 +52,23 @@ impl JsonSchema for Kind {
     }
 }
 
-/// Says yes to everything.
-pub struct Yes;
-
-#[async_trait]
-impl Person for Yes {
-    async fn answer(&self, _step: &str, _question: &Question) -> Answer {
-        Answer::Approve {
-            by: "test".into(),
-            reason: None,
-        }
-    }
-}
-
+/// A pair of sandbox Harbors with a state file.
 pub struct Pair {
-    pub sandbox: Sandbox,
+    pub sandbox: Arc<Sandbox>,
     folder: tempfile::TempDir,
     secrets: BTreeMap<String, String>,
+    /// The site that serves.
     pub active: &'static str,
+    /// What earlier runs left.
     pub inherited: Inherited,
+    /// Makes the bindings other than the sandbox's.
+    pub tweak: fn(&mut Bindings),
+    pub rpo: Option<Duration>,
     runs: u32,
 }
 
 impl Pair {
+    /// Starts a pair whose schedules do not fire, so that nothing happens but what the test does.
     pub async fn start(direction: SimDirection) -> Pair {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let options = SandboxOptions {
@@ -83,6 +77,12 @@ impl Pair {
             ..SandboxOptions::default()
         };
         let sandbox = Sandbox::start(options).await.expect("a sandbox");
+        for site in [sandbox.primary(), sandbox.dr()] {
+            for policy in ["dr-forward", "dr-reverse"] {
+                let policy = policy.to_owned();
+                site.inject(Fault::LostSchedule { policy });
+            }
+        }
         let folder = tempfile::tempdir().expect("a folder");
         sandbox.runbook_yaml(folder.path()).expect("secrets");
         let mut secrets = BTreeMap::new();
@@ -91,13 +91,53 @@ impl Pair {
             secrets.insert(name.to_owned(), text);
         }
         Pair {
-            sandbox,
+            sandbox: Arc::new(sandbox),
             folder,
             secrets,
             active: "primary",
             inherited: Inherited::default(),
+            tweak: |_| {},
+            rpo: Some(Duration::from_secs(900)),
             runs: 0,
         }
+    }
+
+    /// Gives a secret another value.
+    pub fn set_secret(&mut self, name: &str, text: &str) {
+        self.secrets.insert(name.to_owned(), text.to_owned());
+    }
+
+    pub fn primary(&self) -> &Harbor {
+        self.sandbox.primary()
+    }
+
+    pub fn dr(&self) -> &Harbor {
+        self.sandbox.dr()
+    }
+
+    /// The value of the service name's record at the primary server.
+    pub fn serves(&self) -> Option<(Vec<String>, u32)> {
+        let name = self.sandbox.endpoint_name();
+        let all = self.sandbox.dns().snapshot();
+        let set = all
+            .into_iter()
+            .find(|set| set.name.trim_end_matches('.') == name)?;
+        Some((set.values, set.ttl))
+    }
+
+    /// Policies, flags, robots and the record: everything that a round trip must leave as it was.
+    pub fn settings(&self) -> String {
+        let mut world = self.sandbox.snapshot().without_history();
+        for site in world.sites.values_mut() {
+            site.repositories.clear();
+        }
+        world.dns.retain(|set| !set.name.starts_with("_dr-owner"));
+        format!("{world:#?}")
+    }
+
+    /// All of it, contents included.
+    pub fn world(&self) -> String {
+        format!("{:#?}", self.sandbox.snapshot().without_history())
     }
 
     pub fn bindings(&self) -> Bindings {
@@ -122,7 +162,7 @@ impl Pair {
             "key": { "name": "dr-key", "algorithm": "hmac-sha256", "secret": "tsig" },
             "authoritative": [first.to_string(), second.to_string()],
         }});
-        Bindings {
+        let mut bindings = Bindings {
             active: self.active.to_owned(),
             standby: if self.active == "primary" {
                 "dr"
@@ -187,11 +227,23 @@ impl Pair {
             notify: BTreeMap::new(),
             owner: "runbook-dr".into(),
             inherited: self.inherited.clone(),
-        }
+        };
+        (self.tweak)(&mut bindings);
+        bindings
     }
 
     pub fn plan(&self, runbook: &str, mode: Mode) -> Plan {
         let text = runbook_steps::builtin(runbook).expect("a built-in runbook");
+        self.plan_of(runbook, text, mode)
+    }
+
+    /// A plan of a few steps, given as YAML under `steps:`.
+    pub fn small(&self, steps: &str) -> Plan {
+        let text = format!("version: 1\nrunbook: small\nfor: dr-pair\nsteps:\n{steps}");
+        self.plan_of("small", &text, Mode::Planned)
+    }
+
+    fn plan_of(&self, runbook: &str, text: &str, mode: Mode) -> Plan {
         let parsed = parse_runbook::<Kind>(&format!("{runbook}.yaml"), text)
             .unwrap_or_else(|diagnostics| panic!("{}", diagnostics.render(false, 100)));
         let bindings = self.bindings();
@@ -208,13 +260,13 @@ impl Pair {
             bindings: serde_json::to_value(&bindings).expect("JSON"),
             time_scale: self.sandbox.time_scale(),
             request_timeout: Duration::from_secs(10),
-            rto_target: None,
-            rpo_target: Some(Duration::from_secs(900)),
+            rto_target: Some(Duration::from_secs(30)),
+            rpo_target: self.rpo,
         };
         plan(&parsed, planning).expect("a plan")
     }
 
-    fn secret(&self) -> impl Fn(&str) -> Option<SecretString> + Send + Sync + 'static {
+    pub fn secret(&self) -> impl Fn(&str) -> Option<SecretString> + Send + Sync + 'static {
         let secrets = self.secrets.clone();
         move |name: &str| {
             secrets
@@ -223,28 +275,62 @@ impl Pair {
         }
     }
 
-    fn inventories(&self) -> PathBuf {
+    pub fn inventories(&self) -> PathBuf {
         self.folder.path().join("inventory.db")
     }
 
-    pub async fn journal(&self) -> Arc<Journal> {
-        Arc::new(
-            Journal::open(&self.folder.path().join("state.db"))
-                .await
-                .expect("a journal"),
-        )
+    /// The reading half of the world of a plan.
+    pub async fn reader_for(&self, plan: &Plan) -> SitesReader {
+        let bindings = Bindings::of(plan).expect("bindings");
+        SitesReader::open(&bindings, &self.secret(), &self.inventories())
+            .await
+            .expect("clients")
     }
 
-    /// Runs a runbook to where it stops.
-    pub async fn run(&mut self, runbook: &str, mode: Mode) -> (Ended, Vec<Recorded>) {
-        let plan = self.plan(runbook, mode);
-        let journal = self.journal().await;
+    pub async fn journal(&self) -> Arc<Journal> {
+        let path = self.folder.path().join("state.db");
+        Arc::new(Journal::open(&path).await.expect("a journal"))
+    }
+
+    /// Runs a built-in runbook to where it stops, with a person who says yes to everything.
+    pub async fn run(&mut self, runbook: &str, mode: Mode) -> Ran {
+        self.drive(self.plan(runbook, mode), Scene::default()).await
+    }
+
+    /// Runs a plan to where it stops.
+    pub async fn drive(&mut self, plan: Plan, scene: Scene) -> Ran {
         self.runs += 1;
         let id = format!("r{}", self.runs);
-        let holder = Holder::this_process("test");
         let clock = Clock::wall(plan.time_scale);
+        let (holder, stage) = (Holder::this_process("test"), Arc::new(scene.stage));
+        let journal = self.journal().await;
+        let begun = RunLog::begin(journal, &id, plan, &holder, clock, stage.clone()).await;
+        self.go_on(begun.expect("a run"), stage, scene.person).await
+    }
+
+    /// Resumes a run, with a command first if there is one.
+    pub async fn resume(&mut self, id: &str, command: Option<Command>, scene: Scene) -> Ran {
+        let journal = self.journal().await;
+        if let Some(command) = command {
+            journal.send(id, "test", &command).await.expect("a command");
+        }
+        let (holder, stage) = (Holder::this_process("test"), Arc::new(scene.stage));
+        let resumed = RunLog::resume(journal, id, &holder, stage.clone()).await;
+        self.go_on(resumed.expect("a run"), stage, scene.person)
+            .await
+    }
+
+    /// Ends a run and undoes what it did.
+    pub async fn undo(&mut self, id: &str) -> Ran {
+        self.resume(id, Some(Command::Abort { undo: true }), Scene::default())
+            .await
+    }
+
+    async fn go_on(&mut self, log: Arc<RunLog>, stage: Arc<Stage>, person: Script) -> Ran {
+        stage.begin(&self.sandbox);
+        let (id, plan) = (log.id().to_owned(), log.plan().clone());
         let sites = Sites::open(
-            &self.bindings(),
+            &Bindings::of(&plan).expect("bindings"),
             &self.secret(),
             Arc::new(|| Ok(())),
             &self.inventories(),
@@ -252,61 +338,50 @@ impl Pair {
         .await
         .expect("clients");
         let steps = runbook_steps::build(&plan).expect("steps");
-        let log = RunLog::begin(
-            journal.clone(),
-            &id,
-            plan.clone(),
-            &holder,
-            clock,
-            Arc::new(Blind),
-        )
-        .await
-        .expect("a run");
         let (_sender, stop) = stop();
         let driver = Driver {
-            log,
+            log: log.clone(),
             steps: &steps,
             world: &sites,
-            person: &Yes,
+            person: &person,
             stop,
             chance: &|| 7,
         };
         let ended = driver.drive().await.expect("the journal");
-        let events = journal.events(&id).await.expect("events");
-        if ended == Ended::Finished(runbook_engine::event::Outcome::Done)
-            && plan.cutover().is_some()
-        {
-            self.active = if plan.to == "dr" { "dr" } else { "primary" };
-            self.inherited.originals = events
-                .iter()
-                .filter_map(|recorded| match &recorded.event {
-                    Event::OriginalSaved {
-                        site,
-                        object,
-                        document,
-                        ..
-                    } => Some((site.clone(), object.clone(), document.clone())),
-                    _ => None,
-                })
-                .collect();
+        let events = log.journal().events(&id).await.expect("events");
+        let ran = Ran {
+            id,
+            plan,
+            ended,
+            state: log.state(),
+            events,
+            begun: stage.begun(),
+        };
+        self.take_over(&ran);
+        ran
+    }
+
+    /// What the command keeps between runs: which site serves, and the originals.
+    fn take_over(&mut self, ran: &Ran) {
+        let saved = ran.state.originals.clone().into_iter();
+        let saved = saved.map(|((site, object), document)| (site, object, document));
+        if ran.ended != DONE {
+        } else if ran.plan.cutover().is_some() {
+            self.active = if ran.plan.to == "dr" { "dr" } else { "primary" };
+            self.inherited.originals = saved.collect();
+        } else if ran.plan.runbook == "settle" {
+            self.inherited.add_originals(saved);
         }
-        (ended, events)
     }
 
-    pub async fn rehearse(&self, runbook: &str, mode: Mode) -> Vec<Rehearsed> {
-        let plan = self.plan(runbook, mode);
-        let reader = SitesReader::open(&self.bindings(), &self.secret(), &self.inventories())
-            .await
-            .expect("clients");
-        let steps = runbook_steps::build(&plan).expect("steps");
-        rehearse(&plan, &steps, &reader, &Clock::wall(plan.time_scale)).await
+    pub async fn rehearse(&self, plan: &Plan) -> Vec<Rehearsed> {
+        let steps = runbook_steps::build(plan).expect("steps");
+        rehearse(
+            plan,
+            &steps,
+            &self.reader_for(plan).await,
+            &Clock::wall(plan.time_scale),
+        )
+        .await
     }
-}
-
-/// The journal in words, for a failed assertion.
-pub fn told(events: &[Recorded]) -> String {
-    events
-        .iter()
-        .map(|recorded| format!("{:3} {:?}\n", recorded.seq, recorded.event))
-        .collect()
 }
