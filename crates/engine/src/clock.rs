@@ -47,7 +47,7 @@ impl Clock {
 
     /// Returns how long a span of plan time takes on this clock.
     pub fn real(&self, span: Duration) -> Duration {
-        span.div_f64(self.scale)
+        Duration::try_from_secs_f64(span.as_secs_f64() / self.scale).unwrap_or(Duration::MAX)
     }
 
     /// Returns the time after a span of plan time from now.
@@ -58,25 +58,24 @@ impl Clock {
     /// Returns how much plan time has passed since.
     pub fn since(&self, then: Timestamp) -> Duration {
         let span = self.now().duration_since(then);
-        Duration::try_from(span).unwrap_or(Duration::ZERO).mul_f64(self.scale)
+        let real = Duration::try_from(span).unwrap_or(Duration::ZERO);
+        Duration::try_from_secs_f64(real.as_secs_f64() * self.scale).unwrap_or(Duration::MAX)
     }
 
     /// Waits for a span of plan time.
     pub async fn sleep(&self, span: Duration) {
-        self.sleep_real(self.real(span)).await;
+        self.sleep_until(self.after(span)).await;
     }
 
     /// Waits until a time of this clock.
     pub async fn sleep_until(&self, then: Timestamp) {
-        let span = then.duration_since(self.now());
-        self.sleep_real(Duration::try_from(span).unwrap_or(Duration::ZERO)).await;
-    }
-
-    async fn sleep_real(&self, span: Duration) {
         match &self.source {
-            Source::Wall => tokio::time::sleep(span).await,
+            Source::Wall => {
+                let span = then.duration_since(Timestamp::now());
+                tokio::time::sleep(Duration::try_from(span).unwrap_or(Duration::ZERO)).await;
+            }
             Source::Set(ms) => {
-                ms.fetch_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX / 2), Ordering::SeqCst);
+                ms.fetch_max(then.as_millisecond(), Ordering::SeqCst);
                 tokio::task::yield_now().await;
             }
         }

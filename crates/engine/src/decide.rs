@@ -4,7 +4,7 @@
 
 use jiff::Timestamp;
 
-use crate::event::{About, Command, Outcome};
+use crate::event::{About, Command, Event, Outcome};
 use crate::plan::{InDoubt, Plan};
 use crate::run::{Phase, RunState};
 use crate::state::StepState;
@@ -46,9 +46,12 @@ fn forward(plan: &Plan, run: &RunState, now: Timestamp) -> Action {
         }
         let due = record.next_at.filter(|at| *at > now);
         return match record.state {
+            StepState::Ready if record.doubtful && step.in_doubt == InDoubt::Probe => judge(plan, run, i, now),
             StepState::Ready => due.map_or(Action::Take(i), |at| Action::Sleep(i, at)),
             StepState::Running | StepState::InDoubt => judge(plan, run, i, now),
             StepState::Asking => Action::AwaitPerson(i),
+            // A run that failed before it wrote anything is over: it must not stand in the way of the next one.
+            _ if !run.may_have_written(plan) => Action::Finish(Outcome::Refused),
             _ => Action::Halt(i),
         };
     }
@@ -57,11 +60,12 @@ fn forward(plan: &Plan, run: &RunState, now: Timestamp) -> Action {
 
 /// A request whose sender died may still be under way. Judged too early it counts as not done and lands later.
 fn judge(plan: &Plan, run: &RunState, i: usize, now: Timestamp) -> Action {
-    let over = run.steps[i].next_at.max(run.requests_over_at).filter(|at| *at > now);
-    match over {
-        Some(at) if plan.steps[i].in_doubt != InDoubt::Repeat => Action::Sleep(i, at),
-        _ => Action::Judge(i),
-    }
+    let over = match plan.steps[i].in_doubt {
+        // What is simply done again need not wait for it, only for its own pause.
+        InDoubt::Repeat => run.steps[i].next_at,
+        InDoubt::Probe | InDoubt::Ask => run.steps[i].next_at.max(run.requests_over_at),
+    };
+    over.filter(|at| *at > now).map_or(Action::Judge(i), |at| Action::Sleep(i, at))
 }
 
 fn unwind(plan: &Plan, run: &RunState, now: Timestamp) -> Action {
@@ -166,6 +170,23 @@ pub fn effect(plan: &Plan, run: &RunState, command: &Command) -> Result<Effect, 
                 _ => Ok(Effect::Unwind),
             }
         }
+    }
+}
+
+/// Returns the event that an effect is.
+pub(crate) fn event_of(plan: &Plan, effect: Effect, by: &str, command: &Command) -> Event {
+    let (by, id) = (by.to_owned(), |i: usize| plan.steps[i].id.clone());
+    let reason = match command {
+        Command::Approve { reason, .. } | Command::Decline { reason, .. } => reason.clone(),
+        Command::Retry | Command::MarkDone { .. } | Command::Abort { .. } => None,
+    };
+    match effect {
+        Effect::Approve(i) => Event::Approved { step: id(i), by, reason },
+        Effect::Decline(i) => Event::Declined { step: id(i), by, reason },
+        Effect::Retry(i) => Event::Retried { step: id(i), by },
+        Effect::MarkDone(i) => Event::MarkedDone { step: id(i), by },
+        Effect::Abort => Event::AbortRequested { by, undo: false },
+        Effect::Unwind | Effect::UnwindIfWithdrawn(_) => Event::AbortRequested { by, undo: true },
     }
 }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
+use crate::attempt::{within, words};
+use crate::event::Sort;
 use crate::executor::CHECK;
 use crate::plan::{Broken, Guard, IfUnreachable};
 use crate::runlog::RunLog;
@@ -36,7 +38,7 @@ pub(crate) async fn standing<W: World>(
 ) -> Standing {
     let plan = log.plan();
     let mut guards: Vec<(usize, &Guard)> =
-        plan.steps[i].guards.iter().filter_map(|guard| Some((plan.position(&guard.step)?, guard))).collect();
+        plan.steps[i].guards.iter().filter_map(|guard| Some((plan.position(&guard.step).filter(|at| *at < i)?, guard))).collect();
     guards.sort_by_key(|(at, _)| *at);
     let probes = guards.iter().filter(|(at, _)| plan.takes(&plan.steps[*at])).map(|(at, guard)| {
         let (at, guard) = (*at, *guard);
@@ -69,7 +71,6 @@ async fn one<W: World>(
         // Real time, also in a sandbox: it is about how old a person's knowledge is.
         let age = Duration::try_from(log.clock().now().duration_since(ended)).unwrap_or_default();
         if age > most {
-            let words = crate::executor::words;
             return broken(log, at, guard, format!("`{}` is {} old, more than {}", planned.id, words(age), words(most)));
         }
     }
@@ -77,7 +78,7 @@ async fn one<W: World>(
         return Standing::Holds;
     }
     let cx = ReadContext { world: reader, plan, clock: log.clock(), run, position: at, assumed: None };
-    match steps[at].probe(&cx).await {
+    match within(log.clock(), planned, steps[at].probe(&cx)).await {
         Ok(Probe::Done(_)) => Standing::Holds,
         Ok(Probe::NotDone(changes)) => {
             let seen = changes.first().map_or_else(String::new, |c| format!(": {} {} is {}", c.object, c.field, c.before));
@@ -89,10 +90,9 @@ async fn one<W: World>(
             broken(log, at, guard, format!("`{}` cannot be read any more: {error}", planned.id))
         }
         Err(error) => {
-            let sort = error.sort;
-            let unreachable = error.unreachable;
-            let error = StepError::new(sort, format!("guard `{}` cannot be read: {error}", planned.id));
-            Standing::Unread { error: if unreachable { error.unreachable() } else { error } }
+            // A look leaves nothing in doubt.
+            let sort = if error.sort == Sort::Permanent { Sort::Permanent } else { Sort::Transient };
+            Standing::Unread { error: StepError::new(sort, format!("guard `{}` cannot be read: {error}", planned.id)) }
         }
     }
 }

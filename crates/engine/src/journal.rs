@@ -1,106 +1,32 @@
 //! The journal: runs, events, leases and the inbox in one SQLite file.
 //!
-//! Nothing outside this file and `lease.rs` knows SQLite. Writes go through `execute` and `fetch_all` alone: sqlx
-//! reports the result of `fetch_one` on a writing statement before the commit has happened, and then a commit that
-//! failed looks like one that did not.
+//! Nothing outside this file, `state_file.rs` and `lease.rs` knows SQLite. Writes go through `execute` and `fetch_all`
+//! alone: sqlx reports the result of `fetch_one` on a writing statement before the commit has happened, and then a
+//! commit that failed looks like one that did not.
 
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, Row, SqlSafeStr};
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{Connection, Row};
 use tokio::sync::Mutex;
 
 use crate::event::{Command, Event, Outcome, Owed};
 use crate::failpoint;
 use crate::plan::{Mode, Plan, hex};
+use crate::state_file::{self, wrap};
+
+pub use crate::state_file::JournalError;
 
 /// The file that holds the runs.
 pub struct Journal {
     path: PathBuf,
     pub(crate) db: Mutex<SqliteConnection>,
     read_only: bool,
-}
-
-/// Why the state file cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum JournalError {
-    /// Not a database, or damaged.
-    #[error("state file `{path}` is damaged: {detail}")]
-    Corrupt {
-        /// The file.
-        path: PathBuf,
-        /// What was found.
-        detail: String,
-    },
-    /// Written by a newer version of this program.
-    #[error("state file `{path}` was written by a newer version of runbook")]
-    Newer {
-        /// The file.
-        path: PathBuf,
-    },
-    /// It cannot be written.
-    #[error("state file `{path}` cannot be written: {detail}")]
-    ReadOnly {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        detail: String,
-    },
-    /// The disk is full.
-    #[error("no space left for state file `{path}`")]
-    Full {
-        /// The file.
-        path: PathBuf,
-    },
-    /// There is no such file.
-    #[error("there is no state file at `{path}`")]
-    Missing {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A setting that the promises rest on did not take.
-    #[error("state file `{path}`: `{pragma}` is `{found}`, not `{wanted}`: an acknowledged step could be lost in a power cut")]
-    Pragma {
-        /// The file.
-        path: PathBuf,
-        /// The setting.
-        pragma: &'static str,
-        /// As it is.
-        found: String,
-        /// As it must be.
-        wanted: &'static str,
-    },
-    /// Another run on the topology has not ended.
-    #[error("run `{run}` on topology `{topology}` has not ended")]
-    Unfinished {
-        /// That run.
-        run: String,
-        /// The topology.
-        topology: String,
-    },
-    /// There is no such run.
-    #[error("there is no run `{0}`")]
-    NoRun(String),
-    /// An abbreviated id fits several runs.
-    #[error("`{0}` fits more than one run")]
-    Ambiguous(String),
-    /// Another driver holds the run now.
-    #[error("another driver has taken the run over")]
-    Fenced,
-    /// Anything else that the database says.
-    #[error("state file `{path}`")]
-    Database {
-        /// The file.
-        path: PathBuf,
-        /// What it says.
-        source: sqlx::Error,
-    },
+    commits: AtomicU64,
 }
 
 /// An event as it stands in the journal.
@@ -169,13 +95,6 @@ pub(crate) struct NewRow {
     pub hash: String,
 }
 
-const INIT: &str = include_str!("../../../migrations/0001_journal.sql");
-/// How long a statement waits for another process's commit.
-const BUSY: Duration = Duration::from_secs(5);
-/// A commit that appends to a growing WAL costs about twice as much as one that overwrites an old frame, so the file
-/// is grown at start to what a run writes.
-const WAL_BYTES: i64 = 1024 * 1024;
-
 const APPEND: &str = "INSERT INTO journal (run, seq, at, epoch, event, payload, hash)
  SELECT ?1, b.value->>0, b.value->>1, ?2, b.value->>2, b.value->>3, b.value->>4 FROM json_each(?3) b
  WHERE EXISTS (SELECT 1 FROM lease WHERE run = ?1 AND epoch = ?2)
@@ -184,38 +103,21 @@ const APPEND: &str = "INSERT INTO journal (run, seq, at, epoch, event, payload, 
 impl Journal {
     /// Opens the state file for a driver, making it if it is missing.
     pub async fn open(path: &Path) -> Result<Journal, JournalError> {
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            std::fs::create_dir_all(folder)
-                .map_err(|error| JournalError::ReadOnly { path: path.to_owned(), detail: error.to_string() })?;
-        }
-        make_private(path)?;
-        let wrap = |error| wrap(path, error);
-        let mut db = options(path).connect().await.map_err(wrap)?;
-        migrate(path, &mut db).await?;
-        require(path, &mut db, "PRAGMA journal_mode", "journal_mode", "wal").await?;
-        require(path, &mut db, "PRAGMA synchronous", "synchronous", "2").await?;
-        grow_wal(&mut db).await.map_err(wrap)?;
-        Ok(Journal { path: path.to_owned(), db: Mutex::new(db), read_only: false })
+        Ok(Journal::new(path, state_file::for_driver(path).await?, false))
     }
 
     /// Opens the state file for looking.
     pub async fn open_read(path: &Path) -> Result<Journal, JournalError> {
-        if !path.exists() {
-            return Err(JournalError::Missing { path: path.to_owned() });
-        }
-        let mut db = options(path).create_if_missing(false).read_only(true).connect().await.map_err(|e| wrap(path, e))?;
-        check_version(path, &mut db).await?;
-        Ok(Journal { path: path.to_owned(), db: Mutex::new(db), read_only: true })
+        Ok(Journal::new(path, state_file::for_reader(path).await?, true))
     }
 
     /// Opens the state file for sending a command, without the work that only a driver needs.
     pub async fn open_inbox(path: &Path) -> Result<Journal, JournalError> {
-        if !path.exists() {
-            return Err(JournalError::Missing { path: path.to_owned() });
-        }
-        let mut db = options(path).create_if_missing(false).connect().await.map_err(|e| wrap(path, e))?;
-        check_version(path, &mut db).await?;
-        Ok(Journal { path: path.to_owned(), db: Mutex::new(db), read_only: false })
+        Ok(Journal::new(path, state_file::for_sender(path).await?, false))
+    }
+
+    fn new(path: &Path, db: SqliteConnection, read_only: bool) -> Journal {
+        Journal { path: path.to_owned(), db: Mutex::new(db), read_only, commits: AtomicU64::new(0) }
     }
 
     /// Returns where the file is.
@@ -226,6 +128,21 @@ impl Journal {
     /// True if it was opened for looking.
     pub fn is_read_only(&self) -> bool {
         self.read_only
+    }
+
+    /// Returns how many commits of events this connection has made: what a run pays for its promises.
+    pub fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+
+    /// Lets the file grow to so many pages of 4 KiB and no further: a full disk, for tests.
+    #[doc(hidden)]
+    pub async fn limit_pages(&self, pages: u32) -> Result<(), JournalError> {
+        sqlx::query(sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}")))
+            .fetch_all(&mut *self.db.lock().await)
+            .await
+            .map(drop)
+            .map_err(|error| wrap(&self.path, error))
     }
 
     /// Appends rows under a fencing token. Nothing is written unless the token is the newest and the rows follow the
@@ -244,6 +161,7 @@ impl Journal {
         if done.rows_affected() as usize != rows.len() {
             return Err(JournalError::Fenced);
         }
+        self.commits.fetch_add(1, Ordering::Relaxed);
         failpoint::reach("append", failpoint::Edge::After);
         Ok(())
     }
@@ -282,6 +200,7 @@ impl Journal {
             .await
             .map_err(wrap)?;
         tx.commit().await.map_err(wrap)?;
+        self.commits.fetch_add(1, Ordering::Relaxed);
         failpoint::reach("append", failpoint::Edge::After);
         Ok(())
     }
@@ -437,6 +356,7 @@ impl Journal {
             .await
             .map_err(wrap)?;
         tx.commit().await.map_err(wrap)?;
+        self.commits.fetch_add(1, Ordering::Relaxed);
         failpoint::reach("append", failpoint::Edge::After);
         Ok(())
     }
@@ -499,109 +419,4 @@ fn as_json(rows: &[NewRow]) -> String {
         .map(|row| (row.seq, row.at.as_millisecond(), row.event.name(), row.payload.as_str(), row.hash.as_str()))
         .collect();
     to_text(&rows)
-}
-
-fn options(path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(true)
-        .busy_timeout(BUSY)
-        .disable_statement_logging()
-}
-
-/// The file holds what a run saw of the world: for its owner alone.
-fn make_private(path: &Path) -> Result<(), JournalError> {
-    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-    let denied = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::StorageFull => JournalError::Full { path: path.to_owned() },
-        _ => JournalError::ReadOnly { path: path.to_owned(), detail: error.to_string() },
-    };
-    if path.is_dir() {
-        return Err(JournalError::ReadOnly { path: path.to_owned(), detail: "it is a folder".into() });
-    }
-    let file = std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map_err(denied)?;
-    if file.metadata().map_err(denied)?.permissions().mode() & 0o200 == 0 {
-        // Root may write a file that says that nobody should; the intention is clear all the same.
-        return Err(JournalError::ReadOnly { path: path.to_owned(), detail: "its permissions forbid it".into() });
-    }
-    Ok(())
-}
-
-async fn migrate(path: &Path, db: &mut SqliteConnection) -> Result<(), JournalError> {
-    let migrations =
-        vec![Migration::new(1, "journal".into(), MigrationType::Simple, INIT.into_sql_str(), false)];
-    Migrator::with_migrations(migrations).run_direct(None, db, false).await.map_err(|error| match error {
-        sqlx::migrate::MigrateError::VersionMissing(_) | sqlx::migrate::MigrateError::VersionTooNew(..) => {
-            JournalError::Newer { path: path.to_owned() }
-        }
-        sqlx::migrate::MigrateError::Execute(error) => wrap(path, error),
-        sqlx::migrate::MigrateError::ExecuteMigration(error, _) => wrap(path, error),
-        other => JournalError::Corrupt { path: path.to_owned(), detail: other.to_string() },
-    })
-}
-
-async fn check_version(path: &Path, db: &mut SqliteConnection) -> Result<(), JournalError> {
-    let rows = sqlx::query("SELECT max(version) AS version FROM _sqlx_migrations")
-        .fetch_all(db)
-        .await
-        .map_err(|error| match wrap(path, error) {
-            JournalError::Database { .. } => {
-                JournalError::Corrupt { path: path.to_owned(), detail: "it is not a state file of runbook".into() }
-            }
-            known => known,
-        })?;
-    match rows.first().and_then(|row| row.get::<Option<i64>, _>("version")) {
-        Some(1) => Ok(()),
-        Some(_) => Err(JournalError::Newer { path: path.to_owned() }),
-        None => Err(JournalError::Corrupt { path: path.to_owned(), detail: "it holds no journal".into() }),
-    }
-}
-
-/// Reads a setting back: a file system without shared memory, for instance, refuses WAL without an error.
-async fn require(
-    path: &Path,
-    db: &mut SqliteConnection,
-    query: &'static str,
-    pragma: &'static str,
-    wanted: &'static str,
-) -> Result<(), JournalError> {
-    let rows = sqlx::query(query).fetch_all(db).await.map_err(|error| wrap(path, error))?;
-    let found = rows.first().map_or_else(String::new, |row| {
-        row.try_get::<String, _>(0).or_else(|_| row.try_get::<i64, _>(0).map(|n| n.to_string())).unwrap_or_default()
-    });
-    if found == wanted {
-        Ok(())
-    } else {
-        Err(JournalError::Pragma { path: path.to_owned(), pragma, found, wanted })
-    }
-}
-
-async fn grow_wal(db: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    let mut tx = db.begin_with("BEGIN IMMEDIATE").await?;
-    sqlx::query("CREATE TABLE ballast (bytes BLOB) STRICT").execute(&mut *tx).await?;
-    sqlx::query("INSERT INTO ballast VALUES (zeroblob(?1))").bind(WAL_BYTES).execute(&mut *tx).await?;
-    sqlx::query("DROP TABLE ballast").execute(&mut *tx).await?;
-    tx.commit().await?;
-    sqlx::query("PRAGMA wal_checkpoint(RESTART)").fetch_all(db).await?;
-    Ok(())
-}
-
-/// Sorts what SQLite says: <https://sqlite.org/rescode.html>.
-fn wrap(path: &Path, error: sqlx::Error) -> JournalError {
-    let path = path.to_owned();
-    let code = error
-        .as_database_error()
-        .and_then(|error| error.code())
-        .and_then(|code| i32::from_str(&code).ok())
-        .map(|code| code & 0xff);
-    match code {
-        Some(11 | 26) => JournalError::Corrupt { path, detail: error.to_string() },
-        Some(13) => JournalError::Full { path },
-        Some(8 | 14) => JournalError::ReadOnly { path, detail: error.to_string() },
-        // An input/output error while writing: on a full disk some file systems say this instead.
-        _ => JournalError::Database { path, source: error },
-    }
 }

@@ -33,7 +33,11 @@ pub struct Holder {
 impl Holder {
     /// Returns this process, in the name of `owner`.
     pub fn this_process(owner: &str) -> Holder {
-        let pid = std::process::id();
+        Holder::of_process(owner, std::process::id())
+    }
+
+    /// Returns a process of this host, in the name of `owner`. One that does not run counts as dead.
+    pub fn of_process(owner: &str, pid: u32) -> Holder {
         Holder {
             owner: owner.to_owned(),
             host: this_host(),
@@ -68,6 +72,11 @@ impl Lease {
     /// wakes up, before anybody tells it.
     pub fn holds(&self) -> bool {
         boot_ms() < self.until.load(Ordering::SeqCst)
+    }
+
+    /// Ends it in this process: from now on it writes nothing to the journal and begins no request.
+    pub fn end(&self) {
+        self.until.store(0, Ordering::SeqCst);
     }
 
     /// Measured from before the renewal was sent: the lease in the file can only be longer.
@@ -170,13 +179,19 @@ pub(crate) async fn acquire(
 /// Renews a lease. Fenced if another driver has it now.
 pub(crate) async fn renew(journal: &Journal, run: &str, lease: &Lease, now: Timestamp) -> Result<(), JournalError> {
     let sent_at = boot_ms();
-    set_until(journal, run, lease, later(now, TERM).as_millisecond()).await?;
-    lease.extend_from(sent_at);
-    Ok(())
+    let renewed = set_until(journal, run, lease, later(now, TERM).as_millisecond()).await;
+    match &renewed {
+        Ok(()) => lease.extend_from(sent_at),
+        // Another driver has it: this one need not wait for its own term to notice.
+        Err(JournalError::Fenced) => lease.end(),
+        Err(_) => {}
+    }
+    renewed
 }
 
 /// Gives a lease back, so that the next driver need not wait.
 pub(crate) async fn release(journal: &Journal, run: &str, lease: &Lease) -> Result<(), JournalError> {
+    lease.end();
     set_until(journal, run, lease, 0).await
 }
 

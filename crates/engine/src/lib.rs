@@ -4,8 +4,12 @@
 //! steps and a [`step::World`]; it writes an intent before each effect and an outcome after it, and on restart it
 //! probes what was interrupted instead of guessing.
 
+mod attempt;
+mod check;
 pub mod clock;
+mod commands;
 pub mod decide;
+mod doubt;
 pub mod event;
 pub mod executor;
 mod failpoint;
@@ -17,5 +21,7 @@ pub mod rehearsal;
 pub mod run;
 pub mod runlog;
 pub mod state;
+mod state_file;
 pub mod step;
 pub mod stop;
+mod undo;

@@ -52,6 +52,9 @@ pub struct StepRecord {
     pub generation: u32,
     /// True once an attempt has started, ever: it may have changed something.
     pub touched: bool,
+    /// True from an attempt of unknown outcome until the world was seen: a step that a person wants tried again is
+    /// probed first, since going back over an attempt that took effect after all could undo a cutover.
+    pub doubtful: bool,
     /// True if a person did it by hand: what it guarded is then theirs.
     pub by_hand: bool,
     /// What it found or made. Null until it succeeded, and again after the run went back over it.
@@ -102,6 +105,14 @@ pub enum FoldError {
         step: String,
         /// The move.
         source: IllegalTransition,
+    },
+    /// A way back that leads forward.
+    #[error("the journal goes back from step `{from}` to `{to}`, which is after it")]
+    NotBack {
+        /// The step that could not be taken.
+        from: String,
+        /// The step named as the earlier one.
+        to: String,
     },
     /// An event after the end.
     #[error("the journal goes on after the run was finished")]
@@ -164,17 +175,30 @@ impl RunState {
         }
         match event {
             Event::RunStarted { .. } => self.started_at = Some(at),
-            Event::TakenOver { requests_over_at, .. } => self.requests_over_at = Some(*requests_over_at),
+            Event::TakenOver { requests_over_at, .. } => {
+                self.requests_over_at = self.requests_over_at.max(Some(*requests_over_at));
+            }
             Event::CommandTaken { id, .. } => self.last_command = self.last_command.max(*id),
-            Event::AbortRequested { undo: true, .. } => self.phase = Phase::Unwinding,
-            Event::AbortRequested { undo: false, .. } | Event::Paused { .. } => {}
+            Event::AbortRequested { undo, .. } => {
+                // No answer counts any more.
+                self.steps.iter_mut().for_each(|record| record.question = None);
+                if *undo {
+                    self.phase = Phase::Unwinding;
+                    // It was owed because the clients were to be moved away. They stay.
+                    self.steps.iter_mut().for_each(|record| record.owed.clear());
+                }
+            }
+            Event::Paused { .. } => {}
             Event::RunFinished { outcome } => {
                 self.phase = Phase::Finished(*outcome);
                 self.finished_at = Some(at);
             }
             Event::WentBack { step, to, .. } => {
-                let (to, from) = (self.position(to)?, self.position(step)?);
-                for record in &mut self.steps[to..=from] {
+                let (first, last) = (self.position(to)?, self.position(step)?);
+                if first > last {
+                    return Err(FoldError::NotBack { from: step.clone(), to: to.clone() });
+                }
+                for record in &mut self.steps[first..=last] {
                     record.go_back()?;
                 }
             }
@@ -203,6 +227,7 @@ impl StepRecord {
             attempts: 0,
             generation: 0,
             touched: false,
+            doubtful: false,
             by_hand: false,
             output: Value::Null,
             changes: Vec::new(),
@@ -236,7 +261,13 @@ impl StepRecord {
 
     fn apply(&mut self, at: Timestamp, event: &Event) -> Result<(), FoldError> {
         let Some(what) = StepEvent::of(event) else { return Ok(()) };
+        let before = self.state;
         self.state = self.after(what)?;
+        self.doubtful = match what {
+            StepEvent::OutcomeUnknown | StepEvent::AttemptLost => true,
+            StepEvent::Asked | StepEvent::Retried | StepEvent::Noted => self.doubtful,
+            _ => false,
+        };
         if self.state.is_over() || matches!(self.state, StepState::Failed | StepState::Undone | StepState::Stuck) {
             self.ended_at = Some(at);
         }
@@ -268,8 +299,14 @@ impl StepRecord {
                 self.error = Some(reason.clone());
             }
             Event::AttemptFailed { error, next_at, .. } => {
+                // An attempt that found its guards unreadable was never started and counts all the same.
+                self.attempts += u32::from(before == StepState::Ready);
                 self.error = Some(error.clone());
                 self.next_at = Some(*next_at);
+            }
+            Event::Declined { by, reason, .. } => {
+                let reason = reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+                self.error = Some(format!("declined by {by}{reason}"));
             }
             Event::GaveUp { error, .. } | Event::PassedOver { error, .. } | Event::UndoFailed { error, .. } => {
                 self.error = Some(error.clone());

@@ -11,7 +11,7 @@ use crate::event::{Event, Outcome};
 use crate::journal::{Ending, Journal, JournalError, NewRow, chain, to_text};
 use crate::lease::{self, Acquired, AcquireError, Holder, Lease};
 use crate::plan::Plan;
-use crate::run::{FoldError, RunState};
+use crate::run::{FoldError, Phase, RunState};
 use crate::state::StepState;
 
 /// Sees what happens in a run.
@@ -79,7 +79,7 @@ impl RunLog {
         };
         let first = row("", 1, at, event);
         let lease = Lease::new(1);
-        let until = crate::clock::later(Timestamp::now(), lease::TERM);
+        let until = crate::clock::later(at, lease::TERM);
         journal.insert_run(id, &plan, &first, holder, until).await?;
         let mut state = RunState::new(&plan);
         state.apply(at, &first.event)?;
@@ -103,9 +103,20 @@ impl RunLog {
         holder: &Holder,
         observer: Arc<dyn Observer>,
     ) -> Result<Arc<RunLog>, ResumeError> {
+        let clock = Clock::wall(journal.plan(id).await?.time_scale);
+        RunLog::resume_with(journal, id, holder, clock, observer).await
+    }
+
+    /// Takes a run over, as [`RunLog::resume`], on a clock that is not the plan's.
+    pub async fn resume_with(
+        journal: Arc<Journal>,
+        id: &str,
+        holder: &Holder,
+        clock: Clock,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Arc<RunLog>, ResumeError> {
         let plan = journal.plan(id).await?;
-        let clock = Clock::wall(plan.time_scale);
-        let acquired = lease::acquire(&journal, id, holder, Timestamp::now(), clock.real(plan.request_timeout)).await?;
+        let acquired = lease::acquire(&journal, id, holder, clock.now(), clock.real(plan.request_timeout)).await?;
         let events = journal.events(id).await?;
         let state = RunState::of(&plan, events.iter().map(|event| (event.at, &event.event))).map_err(Lost::from)?;
         let head = Head {
@@ -120,6 +131,9 @@ impl RunLog {
         };
         let running = state.steps.iter().filter(|record| record.state == StepState::Running);
         news.extend(running.map(|record| Event::AttemptLost { step: record.id.clone() }));
+        if matches!(state.phase, Phase::Finished(_)) {
+            news.clear();
+        }
         let log = Arc::new(RunLog {
             id: id.to_owned(),
             plan,
@@ -176,37 +190,65 @@ impl RunLog {
     }
 
     /// Writes events in one commit. They are on disk when this returns.
-    pub async fn append(&self, events: Vec<Event>) -> Result<(), Lost> {
-        let mut head = self.head.lock().await;
-        let rows = self.rows(&head, events)?;
-        let before = head.seq;
-        self.journal.append(&self.id, self.lease.epoch, before, &rows).await?;
-        self.take_in(&mut head, rows)
+    pub async fn append(self: &Arc<Self>, events: Vec<Event>) -> Result<(), Lost> {
+        self.write(events, None).await
     }
 
-    /// Writes the last event.
-    pub async fn finish(&self, outcome: Outcome) -> Result<(), Lost> {
-        let mut head = self.head.lock().await;
-        let rows = self.rows(&head, vec![Event::RunFinished { outcome }])?;
-        let ending = self.look(|state| Ending {
-            outcome,
-            moved_to: self
-                .plan
-                .cutover()
-                .filter(|i| state.steps[*i].state == StepState::Succeeded)
-                .map(|_| self.plan.to.clone()),
-            owed: state.owed(),
+    /// Writes these events and the last one in one commit.
+    pub async fn finish(self: &Arc<Self>, mut events: Vec<Event>, outcome: Outcome) -> Result<(), Lost> {
+        events.push(Event::RunFinished { outcome });
+        self.write(events, Some(outcome)).await
+    }
+
+    /// In a task of its own: a caller that gives up in the middle, such as a step whose time is up, must not leave a
+    /// commit of which this process knows nothing.
+    async fn write(self: &Arc<Self>, events: Vec<Event>, outcome: Option<Outcome>) -> Result<(), Lost> {
+        let log = self.clone();
+        let write = tokio::spawn(async move {
+            let mut head = log.head.lock().await;
+            let (rows, state) = log.rows(&head, events)?;
+            let before = head.seq;
+            match outcome {
+                None => log.journal.append(&log.id, log.lease.epoch, before, &rows).await?,
+                Some(outcome) => {
+                    let ending = log.ending(&state, outcome);
+                    log.journal.finish(&log.id, log.lease.epoch, before, &rows, &ending).await?;
+                }
+            }
+            log.take_in(&mut head, rows)
         });
-        let before = head.seq;
-        self.journal.finish(&self.id, self.lease.epoch, before, &rows, &ending).await?;
-        self.take_in(&mut head, rows)
+        match write.await.map_err(tokio::task::JoinError::try_into_panic) {
+            Ok(written) => written,
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            // The process is going down.
+            Err(Err(_)) => Err(Lost::Expired),
+        }
     }
 
-    pub(crate) async fn save_checkpoint(&self, step: &str, name: &str, value: Value) -> Result<(), Lost> {
+    fn ending(&self, state: &RunState, outcome: Outcome) -> Ending {
+        let cutover = self.plan.cutover().map(|i| &state.steps[i]);
+        Ending {
+            outcome,
+            moved_to: cutover.filter(|record| record.state == StepState::Succeeded).map(|_| self.plan.to.clone()),
+            // What is owed is owed because the clients were moved away. Ended before that, nothing is.
+            owed: match cutover {
+                Some(record) if !record.touched && !record.state.is_over() => Vec::new(),
+                _ => state.owed(),
+            },
+        }
+    }
+
+    pub(crate) async fn save_checkpoint(self: &Arc<Self>, step: &str, name: &str, value: Value) -> Result<(), Lost> {
         self.append(vec![Event::Checkpoint { step: step.to_owned(), name: name.to_owned(), value }]).await
     }
 
-    pub(crate) async fn save_original(&self, step: &str, site: &str, object: &str, document: Value) -> Result<(), Lost> {
+    pub(crate) async fn save_original(
+        self: &Arc<Self>,
+        step: &str,
+        site: &str,
+        object: &str,
+        document: Value,
+    ) -> Result<(), Lost> {
         if self.look(|state| state.originals.contains_key(&(site.to_owned(), object.to_owned()))) {
             return Ok(());
         }
@@ -218,7 +260,7 @@ impl RunLog {
         if !self.lease.holds() {
             return Err(Lost::Expired);
         }
-        Ok(lease::renew(&self.journal, &self.id, &self.lease, Timestamp::now()).await?)
+        Ok(lease::renew(&self.journal, &self.id, &self.lease, self.clock.now()).await?)
     }
 
     /// Gives the lease back.
@@ -226,8 +268,8 @@ impl RunLog {
         Ok(lease::release(&self.journal, &self.id, &self.lease).await?)
     }
 
-    /// Checks the events against the state before anything is written.
-    fn rows(&self, head: &Head, events: Vec<Event>) -> Result<Vec<NewRow>, Lost> {
+    /// Checks the events against the state before anything is written. Returns the state after them too.
+    fn rows(&self, head: &Head, events: Vec<Event>) -> Result<(Vec<NewRow>, RunState), Lost> {
         if !self.lease.holds() {
             return Err(Lost::Expired);
         }
@@ -239,7 +281,7 @@ impl RunLog {
             let before = rows.last().map_or(head.hash.as_str(), |row| row.hash.as_str());
             rows.push(row(before, head.seq + 1 + rows.len() as i64, at, event));
         }
-        Ok(rows)
+        Ok((rows, state))
     }
 
     fn take_in(&self, head: &mut Head, rows: Vec<NewRow>) -> Result<(), Lost> {

@@ -84,6 +84,10 @@ use StepState as S;
 /// Every legal move: from, what happened, to.
 pub const TRANSITIONS: &[(StepState, StepEvent, StepState)] = &[
     (S::Ready, E::AttemptStarted, S::Running),
+    // What it rests on could not be read, so no attempt was started.
+    (S::Ready, E::AttemptFailed, S::Ready),
+    // A person wants the world looked at again: see `StepRecord::doubtful`.
+    (S::Ready, E::FoundNotDone, S::Ready),
     // A probe found it done, or there is nothing to do.
     (S::Ready, E::Succeeded, S::Succeeded),
     (S::Ready, E::Owed, S::Owed),
@@ -104,9 +108,10 @@ pub const TRANSITIONS: &[(StepState, StepEvent, StepState)] = &[
     (S::Running, E::WentBack, S::Ready),
     (S::InDoubt, E::Succeeded, S::Succeeded),
     (S::InDoubt, E::FoundNotDone, S::Ready),
-    (S::InDoubt, E::AttemptStarted, S::Running), // the same request again, under its token
     (S::InDoubt, E::Asked, S::Asking),
     (S::InDoubt, E::Owed, S::Owed),
+    // While unwinding nobody is asked: the undo puts the originals back either way.
+    (S::InDoubt, E::GaveUp, S::Failed),
     (S::InDoubt, E::MarkedDone, S::Succeeded),
     (S::Asking, E::Approved, S::Succeeded),
     (S::Asking, E::Declined, S::Failed),
@@ -129,7 +134,7 @@ pub const TRANSITIONS: &[(StepState, StepEvent, StepState)] = &[
     (S::Undoing, E::UndoStarted, S::Undoing), // after a crash: an undo may be called twice
     (S::Undoing, E::UndoFinished, S::Undone),
     (S::Undoing, E::UndoFailed, S::Stuck),
-    (S::Stuck, E::UndoStarted, S::Undoing),
+    (S::Stuck, E::Retried, S::Undoing),
     (S::Stuck, E::MarkedDone, S::Undone),
 ];
 
