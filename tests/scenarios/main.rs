@@ -1,0 +1,24 @@
+//! The real binary against a sandbox in this process: what people type, what comes of it, and how the world is left.
+
+#[path = "../support/pair.rs"]
+mod pair;
+#[path = "../support/servers.rs"]
+mod servers;
+mod stage;
+
+mod aborting;
+mod bad_days;
+mod bad_input;
+mod drivers;
+mod dry_run;
+mod failback;
+mod meddling;
+mod people;
+mod planned;
+mod real_servers;
+mod rules;
+mod safeguards;
+mod secrets;
+mod state_file;
+mod stopping;
+mod unplanned;
