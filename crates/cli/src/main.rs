@@ -4,6 +4,8 @@ mod args;
 mod chance;
 mod codes;
 mod commands;
+#[cfg(test)]
+mod docs;
 mod driving;
 mod exit;
 mod failure;
