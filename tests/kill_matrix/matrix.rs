@@ -84,12 +84,16 @@ impl Procedure {
         // At this scale a schedule fires twice a second, and a run that it starts would be adopted in some walks and
         // not in others.
         let sandbox = &pair.sandbox;
-        sandbox.dr().inject(Fault::LostSchedule { policy: "dr-forward".into() });
+        sandbox.dr().inject(Fault::LostSchedule {
+            policy: "dr-forward".into(),
+        });
         match self {
             Procedure::Planned => {}
             // Degraded, not gone: what can be done at the active is done, and killed.
             Procedure::Unplanned => {
-                sandbox.primary().inject(Fault::ComponentDown { component: "portal".into() });
+                sandbox.primary().inject(Fault::ComponentDown {
+                    component: "portal".into(),
+                });
                 sandbox.primary().refresh_health();
             }
             Procedure::Failback => {
@@ -152,10 +156,7 @@ async fn survey(procedure: Procedure) -> (World, Vec<Point>) {
         let requests = requests.clone();
         Arc::new(move |seen: &RequestSeen| {
             if counts(seen) && seen.edge == SimEdge::Before {
-                requests
-                    .lock()
-                    .expect("no panic")
-                    .push(what(seen));
+                requests.lock().expect("no panic").push(what(seen));
             }
             Verdict::Continue
         })
@@ -188,14 +189,25 @@ async fn survey(procedure: Procedure) -> (World, Vec<Point>) {
     }
     let mut times: BTreeMap<String, u64> = BTreeMap::new();
     for what in requests.lock().expect("no panic").iter() {
-        let nth = times.entry(what.clone()).and_modify(|n| *n += 1).or_insert(1);
+        let nth = times
+            .entry(what.clone())
+            .and_modify(|n| *n += 1)
+            .or_insert(1);
         let poll = what.starts_with("GET");
         // How often an execution is polled is a matter of time; that it is polled once is not.
         if poll && *nth > 1 {
             continue;
         }
-        let ends: &[End] = if poll { &[End::Lost] } else { &[End::Lost, End::Late, End::Unanswered] };
-        points.extend(ends.iter().map(|end| Point::Request { what: what.clone(), nth: *nth, end: *end }));
+        let ends: &[End] = if poll {
+            &[End::Lost]
+        } else {
+            &[End::Lost, End::Late, End::Unanswered]
+        };
+        points.extend(ends.iter().map(|end| Point::Request {
+            what: what.clone(),
+            nth: *nth,
+            end: *end,
+        }));
     }
     for number in 1..=updates.load(Ordering::SeqCst) {
         points.extend(
@@ -258,7 +270,12 @@ async fn try_point(procedure: Procedure, point: &Point, wanted: &World) -> Resul
     };
     let ran = pair.run(arguments).await;
     if ran.code != Some(0) {
-        return Err(format!("runbook {} ended with {:?}\n{}", arguments.join(" "), ran.code, ran.stderr));
+        return Err(format!(
+            "runbook {} ended with {:?}\n{}",
+            arguments.join(" "),
+            ran.code,
+            ran.stderr
+        ));
     }
     let after = snapshot(&pair.sandbox);
     if after != wanted.snapshot {
@@ -281,7 +298,10 @@ async fn begun(pair: &Pair) -> usize {
 }
 
 async fn unfinished(pair: &Pair) -> bool {
-    runs(pair).await.iter().any(|run| run["finished_at"].is_null())
+    runs(pair)
+        .await
+        .iter()
+        .any(|run| run["finished_at"].is_null())
 }
 
 /// Sets the trap: at the point the driver is killed, in this process, before the request goes on.
@@ -289,7 +309,11 @@ fn arm(sandbox: &Sandbox, point: &Point, pid: u32) {
     let sprung = Arc::new(AtomicBool::new(false));
     match point.clone() {
         Point::Journal { .. } => {}
-        Point::Request { what: wanted, nth, end } => {
+        Point::Request {
+            what: wanted,
+            nth,
+            end,
+        } => {
             let count = AtomicU64::new(0);
             sandbox.on_request(Arc::new(move |seen: &RequestSeen| {
                 if !counts(seen) || what(seen) != wanted || sprung.load(Ordering::SeqCst) {

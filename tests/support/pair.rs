@@ -113,20 +113,36 @@ impl Pair {
     }
 }
 
-/// Waits for a command and takes what it printed.
-pub async fn finish(child: Child, arguments: &[&str]) -> Ran {
-    let output = tokio::time::timeout(LIMIT, child.wait_with_output())
-        .await
-        .unwrap_or_else(|_| {
-            panic!(
-                "runbook {} did not end within {LIMIT:?}",
-                arguments.join(" ")
-            )
-        })
-        .expect("the binary can be waited for");
-    Ran {
-        code: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+/// Waits for a command and takes what it printed. One that hangs is killed and shown.
+pub async fn finish(mut child: Child, arguments: &[&str]) -> Ran {
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let reading = tokio::spawn(async move { tokio::join!(text(stdout), text(stderr)) });
+    let ended = tokio::time::timeout(LIMIT, child.wait()).await;
+    if ended.is_err() {
+        child.kill().await.expect("the binary can be killed");
     }
+    let (stdout, stderr) = reading.await.expect("what it printed");
+    let words = arguments.join(" ");
+    let Ok(status) = ended else {
+        panic!(
+            "runbook {words} did not end within {LIMIT:?}\n--- stdout\n{stdout}\n--- stderr\n{stderr}"
+        );
+    };
+    let code = status.expect("the binary can be waited for").code();
+    Ran {
+        code,
+        stdout,
+        stderr,
+    }
+}
+
+async fn text(from: Option<impl tokio::io::AsyncRead + Unpin>) -> String {
+    use tokio::io::AsyncReadExt as _;
+    let mut bytes = Vec::new();
+    if let Some(mut from) = from {
+        from.read_to_end(&mut bytes)
+            .await
+            .expect("what it prints can be read");
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
