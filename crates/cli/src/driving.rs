@@ -1,18 +1,20 @@
 //! Driving a run in this process: its clients, its signals, and what is said at its end.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use jiff::Timestamp;
 use runbook_engine::decide::effect;
-use runbook_engine::event::{About, Command, Outcome};
+use runbook_engine::event::{About, Command, Event, Outcome};
 use runbook_engine::executor::{Driver, Ended};
 use runbook_engine::journal::Journal;
 use runbook_engine::lease::Lease;
 use runbook_engine::plan::{InDoubt, Plan};
 use runbook_engine::run::{Question, RunState};
-use runbook_engine::runlog::RunLog;
+use runbook_engine::runlog::{Observer, RunLog};
 use runbook_engine::state::StepState;
 use runbook_engine::step::Step;
-use runbook_engine::stop::stop;
+use runbook_engine::stop::{StopSender, stop};
 use runbook_steps::Sites;
 use runbook_steps::bindings::Bindings;
 
@@ -102,6 +104,14 @@ impl Ready {
         } = self;
         let progress = Arc::new(Progress::new(out, id, Labels::of(&plan)));
         let holder = settings.holder();
+        let (caller, called) = stop();
+        // Who wanted the run ended does not want it driven on if that is refused.
+        let refusals = Arc::new(Refusals {
+            progress: progress.clone(),
+            caller: caller.clone(),
+            abort: AtomicBool::new(false),
+            why: Mutex::default(),
+        });
         let log = match which {
             Which::New(id) => {
                 let clock = runbook_engine::clock::Clock::wall(plan.time_scale);
@@ -116,7 +126,7 @@ impl Ready {
                 .await?
             }
             Which::Begun(id, first) => {
-                let log = RunLog::resume(journal.clone(), id, &holder, progress.clone()).await?;
+                let log = RunLog::resume(journal.clone(), id, &holder, refusals.clone()).await?;
                 if let Some(command) = log.look(first) {
                     if let Err(why) = log.look(|run| effect(&plan, run, &command)) {
                         log.release().await?;
@@ -126,13 +136,14 @@ impl Ready {
                         )
                         .hint(format!("look: `runbook show {id}`")));
                     }
+                    let aborts = matches!(command, Command::Abort { .. });
+                    refusals.abort.store(aborts, Ordering::SeqCst);
                     journal.send(id, &settings.who, &command).await?;
                 }
                 log
             }
         };
         let _ = lease.set(log.lease().clone());
-        let (caller, called) = stop();
         let first = format!(
             "stopping at the next safe point; go on later with `runbook resume {id}`; again: stop now"
         );
@@ -164,7 +175,50 @@ impl Ready {
                 .into_iter()
                 .fold(Failure::from(lost), Failure::note)
         })?;
+        if let (Some(why), Ended::Paused { .. }) = (refusals.why(), &ended) {
+            let text = format!("run `{id}` cannot take this now: {why}");
+            let failure = Failure::new(Exit::Refused, Code::CommandRefused, text);
+            return Err(world(&plan, &state)
+                .into_iter()
+                .fold(failure, Failure::note)
+                .hint(format!("go on with it: `runbook resume {id}`")));
+        }
         conclude(&journal, id, &plan, &state, ended, out, &signals).await
+    }
+}
+
+/// Shows a run, and stops driving it when the abort that this process brought is refused.
+struct Refusals {
+    progress: Arc<Progress>,
+    caller: StopSender,
+    abort: AtomicBool,
+    why: Mutex<Option<String>>,
+}
+
+impl Refusals {
+    fn why(&self) -> Option<String> {
+        let why = self.why.lock();
+        why.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Observer for Refusals {
+    fn recorded(&self, at: Timestamp, event: &Event, run: &RunState) {
+        self.progress.recorded(at, event, run);
+        if let Event::CommandTaken {
+            command: Command::Abort { .. },
+            refused: Some(why),
+            ..
+        } = event
+            && self.abort.load(Ordering::SeqCst)
+        {
+            *self.why.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.clone());
+            self.caller.request("the refusal");
+        }
+    }
+
+    fn waiting(&self, step: &str, text: &str) {
+        self.progress.waiting(step, text);
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Consent {
     pub yes: bool,
     /// `--wait`: for an answer from another process.
     pub wait: bool,
+    /// `--accept-healthy`: to an unplanned run although the active is healthy.
+    pub healthy: bool,
 }
 
 /// Answers the questions of one run.
@@ -77,11 +79,17 @@ impl Lines {
 
 #[async_trait]
 impl Person for Terminal<'_> {
-    async fn answer(&self, _step: &str, question: &Question) -> Answer {
-        // A finding at a gate was not known when the command was typed, so nothing typed then accepts it.
-        if question.about == About::Approval
-            && let Some(by) = self.given_beforehand()
-        {
+    async fn answer(&self, step: &str, question: &Question) -> Answer {
+        // A finding at a gate was not known when the command was typed, so nothing typed then accepts it, but for the
+        // one that has an argument of its own.
+        let given = match question.about {
+            About::Approval => self.given_beforehand(),
+            About::Gate if self.consent.healthy && self.judges(step) => {
+                Some(format!("{} (--accept-healthy)", self.who))
+            }
+            _ => None,
+        };
+        if let Some(by) = given {
             return Answer::Approve { by, reason: None };
         }
         self.progress.pause();
@@ -102,6 +110,12 @@ impl Person for Terminal<'_> {
 impl Terminal<'_> {
     fn moves(&self) -> bool {
         self.plan.from != self.plan.to
+    }
+
+    /// The step that asks because the active is healthy.
+    fn judges(&self, step: &str) -> bool {
+        let planned = self.plan.steps.iter().find(|planned| planned.id == step);
+        planned.is_some_and(|planned| planned.kind == "harbor.health")
     }
 
     fn given_beforehand(&self) -> Option<String> {

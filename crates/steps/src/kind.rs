@@ -42,7 +42,13 @@ macro_rules! kinds {
 
             /// Returns what is done with an attempt whose sender died, where the runbook does not say.
             pub fn in_doubt(&self) -> InDoubt {
-                match self { $(Kind::$kind(_) => InDoubt::$in_doubt,)* }
+                match self {
+                    // What only looks has changed nothing and may look again.
+                    Kind::HarborSilence(HarborSilence { verify: true, .. })
+                    | Kind::HarborReadOnly(HarborReadOnly { verify: true, .. })
+                    | Kind::HarborPolicy(HarborPolicy::Verify(_)) => InDoubt::Repeat,
+                    $(Kind::$kind(_) => InDoubt::$in_doubt,)*
+                }
             }
 
             /// Returns the roles and sites that it names.

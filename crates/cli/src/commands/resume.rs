@@ -34,6 +34,9 @@ pub struct Args {
     /// Where nobody can be asked here, wait for `runbook approve` from elsewhere
     #[arg(long)]
     wait: bool,
+    /// Go on with an unplanned run although the active is healthy
+    #[arg(long)]
+    accept_healthy: bool,
 }
 
 /// Goes on with a run.
@@ -72,6 +75,7 @@ pub async fn resume(args: Args, settings: &Settings, out: Output) -> Result<Exit
         confirm: args.confirm,
         yes: args.yes,
         wait: args.wait,
+        healthy: args.accept_healthy,
     };
     let first = |state: &RunState| first_command(state, args.done.clone());
     ready

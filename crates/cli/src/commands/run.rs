@@ -110,6 +110,7 @@ pub async fn run(args: Args, settings: &Settings, out: Output) -> Result<Exit> {
         confirm: args.confirm,
         yes: args.yes,
         wait: args.wait,
+        healthy: args.accept_healthy,
     };
     ready
         .drive(journal, Which::New(&id), settings, out, consent)
