@@ -50,7 +50,11 @@ impl<W: World> Driver<'_, W> {
         let events = match guard::standing(&self.log, self.steps, self.world.reader(), i).await {
             Standing::Holds => return Ok(true),
             Standing::Owed { reason } => {
-                vec![Event::Owed { step: self.id(i), items: self.steps[i].owes(), reason }]
+                vec![Event::Owed {
+                    step: self.id(i),
+                    items: self.steps[i].owes(),
+                    reason,
+                }]
             }
             Standing::Back { to, reason } => vec![self.back_for_guard(i, to, reason).await],
             Standing::Ask { reason } => vec![self.asked(i, About::Guard, reason, Value::Null)],
@@ -69,24 +73,46 @@ impl<W: World> Driver<'_, W> {
         if begun {
             // A failed attempt may have moved the clients all the same, and no way leads back across the cutover.
             let cx = self.read_context(i, self.log.state());
-            let unknown = match within(self.log.clock(), &self.plan().steps[i], self.steps[i].probe(&cx)).await {
+            let unknown = match within(
+                self.log.clock(),
+                &self.plan().steps[i],
+                self.steps[i].probe(&cx),
+            )
+            .await
+            {
                 Ok(Probe::NotDone(_)) => None,
                 Ok(Probe::Done(output)) => {
-                    return Event::Succeeded { step: self.id(i), output, changes: Vec::new(), probed: true };
+                    return Event::Succeeded {
+                        step: self.id(i),
+                        output,
+                        changes: Vec::new(),
+                        probed: true,
+                    };
                 }
                 Ok(Probe::Unknown(why)) => Some(why),
                 Err(error) => Some(error.chain()),
             };
             if let Some(why) = unknown {
-                let question = format!("{reason}; and whether an attempt has moved the clients is unknown: {why}");
+                let question = format!(
+                    "{reason}; and whether an attempt has moved the clients is unknown: {why}"
+                );
                 return self.asked(i, About::Guard, question, Value::Null);
             }
         }
         let returns = self.log.look(|run| run.steps[to].generation);
         if returns < MOST_RETURNS {
-            Event::WentBack { step: self.id(i), to: self.id(to), reason }
+            Event::WentBack {
+                step: self.id(i),
+                to: self.id(to),
+                reason,
+            }
         } else {
-            self.asked(i, About::Guard, format!("{reason}; the run has gone back {returns} times"), Value::Null)
+            self.asked(
+                i,
+                About::Guard,
+                format!("{reason}; the run has gone back {returns} times"),
+                Value::Null,
+            )
         }
     }
 
@@ -101,7 +127,11 @@ impl<W: World> Driver<'_, W> {
             after.apply(now, event)?;
         }
         match decide(self.plan(), &after, now) {
-            Action::Take(j) if self.plan().steps[j].guards.is_empty() && !self.has_mail().await? => Ok(Some(j)),
+            Action::Take(j)
+                if self.plan().steps[j].guards.is_empty() && !self.has_mail().await? =>
+            {
+                Ok(Some(j))
+            }
             _ => Ok(None),
         }
     }
@@ -127,7 +157,9 @@ impl<W: World> Driver<'_, W> {
             }
             let after = self.log.look(|run| run.last_command);
             if let Ok(waiting) = self.log.journal().inbox(self.log.id(), after).await
-                && let Some(abort) = waiting.iter().find(|sent| matches!(sent.command, Command::Abort { .. }))
+                && let Some(abort) = waiting
+                    .iter()
+                    .find(|sent| matches!(sent.command, Command::Abort { .. }))
             {
                 caller.request(&abort.by);
             }
@@ -138,25 +170,55 @@ impl<W: World> Driver<'_, W> {
     fn outcome(&self, i: usize, result: Result<Done, StepError>) -> Result<Vec<Event>, Lost> {
         let step = self.id(i);
         Ok(match result {
-            Ok(Done::Done { output, changes }) => vec![Event::Succeeded { step, output, changes, probed: false }],
-            Ok(Done::Ask { about, question, output }) => vec![self.asked(i, about, question, output)],
-            Ok(Done::Owe { items, reason }) => vec![Event::Owed { step, items, reason }],
+            Ok(Done::Done { output, changes }) => vec![Event::Succeeded {
+                step,
+                output,
+                changes,
+                probed: false,
+            }],
+            Ok(Done::Ask {
+                about,
+                question,
+                output,
+            }) => vec![self.asked(i, about, question, output)],
+            Ok(Done::Owe { items, reason }) => vec![Event::Owed {
+                step,
+                items,
+                reason,
+            }],
             Ok(Done::Back { reason, output }) => vec![self.back(i, reason, output)],
             Err(error) => {
                 let error = self.unless_lost(error)?;
                 let attempt = self.log.look(|run| run.steps[i].attempts);
-                if error.paused { vec![Event::AttemptPaused { step }] } else { self.failed(i, attempt, &error) }
+                if error.paused {
+                    vec![Event::AttemptPaused { step }]
+                } else {
+                    self.failed(i, attempt, &error)
+                }
             }
         })
     }
 
     fn back(&self, i: usize, reason: String, output: Value) -> Event {
         let planned = &self.plan().steps[i];
-        let crosses = |to: usize| self.plan().cutover().is_some_and(|cut| to <= cut && cut <= i);
-        let target = planned.back_to.as_deref().and_then(|to| self.plan().position(to));
+        let crosses = |to: usize| {
+            self.plan()
+                .cutover()
+                .is_some_and(|cut| to <= cut && cut <= i)
+        };
+        let target = planned
+            .back_to
+            .as_deref()
+            .and_then(|to| self.plan().position(to));
         match target.filter(|to| *to < i && !crosses(*to)) {
-            Some(to) if self.log.look(|run| run.steps[i].generation) + 1 < planned.retry.attempts => {
-                Event::WentBack { step: self.id(i), to: self.id(to), reason }
+            Some(to)
+                if self.log.look(|run| run.steps[i].generation) + 1 < planned.retry.attempts =>
+            {
+                Event::WentBack {
+                    step: self.id(i),
+                    to: self.id(to),
+                    reason,
+                }
             }
             _ => self.asked(i, About::Gate, reason, output),
         }
@@ -168,14 +230,25 @@ impl<W: World> Driver<'_, W> {
         let left = attempt < planned.retry.attempts;
         let (wait, more) = match error.sort {
             // What may simply be done again needs no request to be over, but a pause like any other failure.
-            Sort::Unknown if planned.in_doubt == InDoubt::Repeat => (planned.retry.wait_after(attempt), true),
+            Sort::Unknown if planned.in_doubt == InDoubt::Repeat => {
+                (planned.retry.wait_after(attempt), true)
+            }
             Sort::Unknown => (self.plan().request_timeout, true),
             Sort::Transient if left => (planned.retry.wait_after(attempt), true),
             Sort::Transient | Sort::Permanent => (Duration::ZERO, false),
         };
         let next_at = self.log.clock().after(wait);
-        let failure = Event::AttemptFailed { step, sort: error.sort, error: text.clone(), next_at };
-        if more { vec![failure] } else { vec![failure, self.give_up(i, text)] }
+        let failure = Event::AttemptFailed {
+            step,
+            sort: error.sort,
+            error: text.clone(),
+            next_at,
+        };
+        if more {
+            vec![failure]
+        } else {
+            vec![failure, self.give_up(i, text)]
+        }
     }
 
     /// Returns what follows when no attempt is left.
@@ -183,7 +256,11 @@ impl<W: World> Driver<'_, W> {
         let (planned, step) = (&self.plan().steps[i], self.id(i));
         match (planned.if_unreachable, planned.on_failure) {
             // In a disaster the other side may fail in any way: what cannot be done there is owed.
-            (IfUnreachable::Owe, _) => Event::Owed { step, items: self.steps[i].owes(), reason: error },
+            (IfUnreachable::Owe, _) => Event::Owed {
+                step,
+                items: self.steps[i].owes(),
+                reason: error,
+            },
             (_, OnFailure::Stop) => Event::GaveUp { step, error },
             (_, OnFailure::Ask) => self.asked(i, About::Failure, error, Value::Null),
             (_, OnFailure::Continue) => Event::PassedOver { step, error },
@@ -199,9 +276,9 @@ pub(crate) async fn within<T>(
 ) -> Result<T, StepError> {
     let real = clock.real(planned.timeout);
     let limit = real.max(LEAST_TIMEOUT.min(planned.timeout));
-    tokio::time::timeout(limit, it)
-        .await
-        .unwrap_or_else(|_| Err(StepError::unknown(format!("no end after {}", words(planned.timeout))).unreachable()))
+    tokio::time::timeout(limit, it).await.unwrap_or_else(|_| {
+        Err(StepError::unknown(format!("no end after {}", words(planned.timeout))).unreachable())
+    })
 }
 
 /// Says a span in the shortest words, such as `1m 30s`.

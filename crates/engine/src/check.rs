@@ -13,12 +13,20 @@ impl<W: World> Driver<'_, W> {
     /// Runs the checks of all steps that are to be taken.
     pub(crate) async fn check_all(&self, i: usize) -> Vec<Event> {
         let run = self.log.state();
-        let due = |j: &usize| self.plan().takes(&self.plan().steps[*j]) && !run.steps[*j].state.is_over() && *j != i;
+        let due = |j: &usize| {
+            self.plan().takes(&self.plan().steps[*j]) && !run.steps[*j].state.is_over() && *j != i
+        };
         let checks = (0..self.steps.len()).filter(due).map(|j| {
             let run = run.clone();
             async move {
                 let cx = self.read_context(j, run);
-                match within(self.log.clock(), &self.plan().steps[i], self.steps[j].check(&cx)).await {
+                match within(
+                    self.log.clock(),
+                    &self.plan().steps[i],
+                    self.steps[j].check(&cx),
+                )
+                .await
+                {
                     Ok(findings) => findings,
                     Err(error) => {
                         let level = match self.plan().steps[j].if_unreachable {
@@ -26,7 +34,11 @@ impl<W: World> Driver<'_, W> {
                             IfUnreachable::Owe => Level::Warn,
                         };
                         let object = format!("step `{}`", self.plan().steps[j].id);
-                        vec![Finding { level, object, text: format!("could not be checked: {error}") }]
+                        vec![Finding {
+                            level,
+                            object,
+                            text: format!("could not be checked: {error}"),
+                        }]
                     }
                 }
             }
@@ -45,11 +57,20 @@ impl<W: World> Driver<'_, W> {
             .collect();
         let output = json!({ "findings": findings });
         if faults.is_empty() {
-            return vec![Event::Succeeded { step, output, changes: Vec::new(), probed: false }];
+            return vec![Event::Succeeded {
+                step,
+                output,
+                changes: Vec::new(),
+                probed: false,
+            }];
         }
         let error = faults.join("; ");
         vec![
-            Event::Checkpoint { step: step.clone(), name: "findings".into(), value: output["findings"].clone() },
+            Event::Checkpoint {
+                step: step.clone(),
+                name: "findings".into(),
+                value: output["findings"].clone(),
+            },
             Event::AttemptFailed {
                 step: step.clone(),
                 sort: Sort::Permanent,

@@ -11,8 +11,13 @@ impl<W: World> Driver<'_, W> {
     /// Waits for an answer. Some: the driver leaves without one.
     pub(crate) async fn await_person(&self, i: usize) -> Result<Option<Ended>, Lost> {
         let step = self.id(i);
-        let Some(question) = self.log.look(|run| run.steps[i].question.clone()) else { return Ok(None) };
-        let left = Ended::Asking { step: step.clone(), question: question.clone() };
+        let Some(question) = self.log.look(|run| run.steps[i].question.clone()) else {
+            return Ok(None);
+        };
+        let left = Ended::Asking {
+            step: step.clone(),
+            question: question.clone(),
+        };
         if !matches!(question.about, About::Approval | About::Gate) {
             return Ok(Some(left));
         }
@@ -51,7 +56,9 @@ impl<W: World> Driver<'_, W> {
         let after = self.log.look(|run| run.last_command);
         for sent in self.log.journal().inbox(self.log.id(), after).await? {
             let verdict = match self.log.look(|run| effect(self.plan(), run, &sent.command)) {
-                Ok(Effect::UnwindIfWithdrawn(i)) => self.withdraw(i).await?.map(|()| Effect::Unwind),
+                Ok(Effect::UnwindIfWithdrawn(i)) => {
+                    self.withdraw(i).await?.map(|()| Effect::Unwind)
+                }
                 other => other,
             };
             let mut events = vec![Event::CommandTaken {
@@ -62,7 +69,10 @@ impl<W: World> Driver<'_, W> {
             }];
             match verdict {
                 Ok(Effect::Abort) => {
-                    events.push(Event::AbortRequested { by: sent.by, undo: false });
+                    events.push(Event::AbortRequested {
+                        by: sent.by,
+                        undo: false,
+                    });
                     self.log.finish(events, Outcome::Aborted).await?;
                 }
                 Ok(effect) => {
@@ -78,6 +88,11 @@ impl<W: World> Driver<'_, W> {
     /// True if a command waits.
     pub(crate) async fn has_mail(&self) -> Result<bool, Lost> {
         let after = self.log.look(|run| run.last_command);
-        Ok(!self.log.journal().inbox(self.log.id(), after).await?.is_empty())
+        Ok(!self
+            .log
+            .journal()
+            .inbox(self.log.id(), after)
+            .await?
+            .is_empty())
     }
 }

@@ -115,10 +115,14 @@ impl<W: World> Driver<'_, W> {
     async fn turn(&self) -> Result<Ended, Lost> {
         loop {
             self.take_commands().await?;
-            let action = self.log.look(|run| decide(self.log.plan(), run, self.log.clock().now()));
+            let action = self
+                .log
+                .look(|run| decide(self.log.plan(), run, self.log.clock().now()));
             let over = matches!(action, Action::Finish(_) | Action::Over(_));
             if let Some(by) = self.stop.by().filter(|_| !over) {
-                self.log.append(vec![Event::Paused { by: by.clone() }]).await?;
+                self.log
+                    .append(vec![Event::Paused { by: by.clone() }])
+                    .await?;
                 return Ok(Ended::Paused { by });
             }
             match action {
@@ -129,7 +133,12 @@ impl<W: World> Driver<'_, W> {
                 }
                 Action::Sleep(i, until) => {
                     let why = self.log.look(|run| run.steps[i].error.clone());
-                    self.rest(i, &why.unwrap_or_else(|| "a request may be under way".into()), until).await;
+                    self.rest(
+                        i,
+                        &why.unwrap_or_else(|| "a request may be under way".into()),
+                        until,
+                    )
+                    .await;
                 }
                 Action::Take(i) => self.take(i).await?,
                 Action::Judge(i) => self.judge(i).await?,
@@ -140,8 +149,14 @@ impl<W: World> Driver<'_, W> {
                     }
                 }
                 Action::Halt(i) => {
-                    let error = self.log.look(|run| run.steps[i].error.clone()).unwrap_or_default();
-                    return Ok(Ended::Halted { step: self.id(i), error });
+                    let error = self
+                        .log
+                        .look(|run| run.steps[i].error.clone())
+                        .unwrap_or_default();
+                    return Ok(Ended::Halted {
+                        step: self.id(i),
+                        error,
+                    });
                 }
             }
         }
@@ -181,12 +196,22 @@ impl<W: World> Driver<'_, W> {
             Ok(lost) => return Err(lost),
             Err(error) => error,
         };
-        if self.log.lease().holds() { Ok(error) } else { Err(Lost::Expired) }
+        if self.log.lease().holds() {
+            Ok(error)
+        } else {
+            Err(Lost::Expired)
+        }
     }
 
     pub(crate) fn intent(&self, i: usize) -> Event {
-        let (attempt, generation) = self.log.look(|run| (run.steps[i].attempts + 1, run.steps[i].generation));
-        Event::AttemptStarted { step: self.id(i), attempt, token: self.token(i, generation) }
+        let (attempt, generation) = self
+            .log
+            .look(|run| (run.steps[i].attempts + 1, run.steps[i].generation));
+        Event::AttemptStarted {
+            step: self.id(i),
+            attempt,
+            token: self.token(i, generation),
+        }
     }
 
     fn token(&self, i: usize, generation: u32) -> String {
@@ -196,7 +221,13 @@ impl<W: World> Driver<'_, W> {
 
     pub(crate) fn asked(&self, i: usize, about: About, question: String, output: Value) -> Event {
         let nonce = format!("{:08x}", (self.chance)() as u32);
-        Event::Asked { step: self.id(i), nonce, about, question, output }
+        Event::Asked {
+            step: self.id(i),
+            nonce,
+            about,
+            question,
+            output,
+        }
     }
 
     pub(crate) fn read_context(&self, i: usize, run: RunState) -> ReadContext<'_, W> {

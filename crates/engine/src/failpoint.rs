@@ -29,7 +29,8 @@ pub(crate) fn reach(name: &str, edge: Edge) {
         Edge::After => "after",
     };
     if std::env::var("RUNBOOK_KILL_AT").is_ok_and(|at| at == format!("{name}:{number}:{word}")) {
-        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        let _ =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         // The signal may take a moment; nothing may happen in it.
         loop {
             std::thread::park();

@@ -103,21 +103,38 @@ const APPEND: &str = "INSERT INTO journal (run, seq, at, epoch, event, payload, 
 impl Journal {
     /// Opens the state file for a driver, making it if it is missing.
     pub async fn open(path: &Path) -> Result<Journal, JournalError> {
-        Ok(Journal::new(path, state_file::for_driver(path).await?, false))
+        Ok(Journal::new(
+            path,
+            state_file::for_driver(path).await?,
+            false,
+        ))
     }
 
     /// Opens the state file for looking.
     pub async fn open_read(path: &Path) -> Result<Journal, JournalError> {
-        Ok(Journal::new(path, state_file::for_reader(path).await?, true))
+        Ok(Journal::new(
+            path,
+            state_file::for_reader(path).await?,
+            true,
+        ))
     }
 
     /// Opens the state file for sending a command, without the work that only a driver needs.
     pub async fn open_inbox(path: &Path) -> Result<Journal, JournalError> {
-        Ok(Journal::new(path, state_file::for_sender(path).await?, false))
+        Ok(Journal::new(
+            path,
+            state_file::for_sender(path).await?,
+            false,
+        ))
     }
 
     fn new(path: &Path, db: SqliteConnection, read_only: bool) -> Journal {
-        Journal { path: path.to_owned(), db: Mutex::new(db), read_only, commits: AtomicU64::new(0) }
+        Journal {
+            path: path.to_owned(),
+            db: Mutex::new(db),
+            read_only,
+            commits: AtomicU64::new(0),
+        }
     }
 
     /// Returns where the file is.
@@ -138,16 +155,24 @@ impl Journal {
     /// Lets the file grow to so many pages of 4 KiB and no further: a full disk, for tests.
     #[doc(hidden)]
     pub async fn limit_pages(&self, pages: u32) -> Result<(), JournalError> {
-        sqlx::query(sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}")))
-            .fetch_all(&mut *self.db.lock().await)
-            .await
-            .map(drop)
-            .map_err(|error| wrap(&self.path, error))
+        sqlx::query(sqlx::AssertSqlSafe(format!(
+            "PRAGMA max_page_count = {pages}"
+        )))
+        .fetch_all(&mut *self.db.lock().await)
+        .await
+        .map(drop)
+        .map_err(|error| wrap(&self.path, error))
     }
 
     /// Appends rows under a fencing token. Nothing is written unless the token is the newest and the rows follow the
     /// head.
-    pub(crate) async fn append(&self, run: &str, epoch: i64, head: i64, rows: &[NewRow]) -> Result<(), JournalError> {
+    pub(crate) async fn append(
+        &self,
+        run: &str,
+        epoch: i64,
+        head: i64,
+        rows: &[NewRow],
+    ) -> Result<(), JournalError> {
         failpoint::reach("append", failpoint::Edge::Before);
         let mut db = self.db.lock().await;
         let done = sqlx::query(APPEND)
@@ -190,15 +215,17 @@ impl Journal {
         if done.rows_affected() as usize != rows.len() {
             return Err(JournalError::Fenced);
         }
-        sqlx::query("UPDATE run SET finished_at = ?2, outcome = ?3, moved_to = ?4, owed = ?5 WHERE id = ?1")
-            .bind(run)
-            .bind(rows.last().map_or(0, |row| row.at.as_millisecond()))
-            .bind(word(&ending.outcome))
-            .bind(ending.moved_to.as_deref())
-            .bind(to_text(&ending.owed))
-            .execute(&mut *tx)
-            .await
-            .map_err(wrap)?;
+        sqlx::query(
+            "UPDATE run SET finished_at = ?2, outcome = ?3, moved_to = ?4, owed = ?5 WHERE id = ?1",
+        )
+        .bind(run)
+        .bind(rows.last().map_or(0, |row| row.at.as_millisecond()))
+        .bind(word(&ending.outcome))
+        .bind(ending.moved_to.as_deref())
+        .bind(to_text(&ending.owed))
+        .execute(&mut *tx)
+        .await
+        .map_err(wrap)?;
         tx.commit().await.map_err(wrap)?;
         self.commits.fetch_add(1, Ordering::Relaxed);
         failpoint::reach("append", failpoint::Edge::After);
@@ -207,24 +234,38 @@ impl Journal {
 
     /// Returns the events of a run, oldest first, and proves their chain.
     pub async fn events(&self, run: &str) -> Result<Vec<Recorded>, JournalError> {
-        let rows = sqlx::query("SELECT seq, at, epoch, payload, hash FROM journal WHERE run = ?1 ORDER BY seq")
-            .bind(run)
-            .fetch_all(&mut *self.db.lock().await)
-            .await
-            .map_err(|error| wrap(&self.path, error))?;
+        let rows = sqlx::query(
+            "SELECT seq, at, epoch, payload, hash FROM journal WHERE run = ?1 ORDER BY seq",
+        )
+        .bind(run)
+        .fetch_all(&mut *self.db.lock().await)
+        .await
+        .map_err(|error| wrap(&self.path, error))?;
         let mut events = Vec::with_capacity(rows.len());
         let mut before = String::new();
         for (i, row) in rows.iter().enumerate() {
-            let (seq, at, payload, hash): (i64, i64, String, String) =
-                (row.get("seq"), row.get("at"), row.get("payload"), row.get("hash"));
+            let (seq, at, payload, hash): (i64, i64, String, String) = (
+                row.get("seq"),
+                row.get("at"),
+                row.get("payload"),
+                row.get("hash"),
+            );
             let at = time(at);
             if seq != i as i64 + 1 || chain(&before, seq, at, &payload) != hash {
-                return Err(self.corrupt(format!("event {seq} of run `{run}` does not fit the ones before it")));
+                return Err(self.corrupt(format!(
+                    "event {seq} of run `{run}` does not fit the ones before it"
+                )));
             }
             let event = serde_json::from_str(&payload)
                 .map_err(|error| self.corrupt(format!("event {seq} of run `{run}`: {error}")))?;
             before.clone_from(&hash);
-            events.push(Recorded { seq, at, epoch: row.get("epoch"), event, hash });
+            events.push(Recorded {
+                seq,
+                at,
+                epoch: row.get("epoch"),
+                event,
+                hash,
+            });
         }
         Ok(events)
     }
@@ -243,7 +284,12 @@ impl Journal {
 
     /// Returns the run with this id, or whose id begins so.
     pub async fn find(&self, id: &str) -> Result<RunRow, JournalError> {
-        let mut fits: Vec<RunRow> = self.runs().await?.into_iter().filter(|run| run.id.starts_with(id)).collect();
+        let mut fits: Vec<RunRow> = self
+            .runs()
+            .await?
+            .into_iter()
+            .filter(|run| run.id.starts_with(id))
+            .collect();
         if let Some(exact) = fits.iter().position(|run| run.id == id) {
             return Ok(fits.swap_remove(exact));
         }
@@ -261,12 +307,16 @@ impl Journal {
             .fetch_all(&mut *self.db.lock().await)
             .await
             .map_err(|error| wrap(&self.path, error))?;
-        let row = rows.first().ok_or_else(|| JournalError::NoRun(run.to_owned()))?;
+        let row = rows
+            .first()
+            .ok_or_else(|| JournalError::NoRun(run.to_owned()))?;
         let (text, digest): (String, String) = (row.get("plan"), row.get("plan_digest"));
         let plan: Plan = serde_json::from_str(&text)
             .map_err(|error| self.corrupt(format!("the plan of run `{run}`: {error}")))?;
         if plan.digest() != digest {
-            return Err(self.corrupt(format!("the plan of run `{run}` is not the one that was stored")));
+            return Err(self.corrupt(format!(
+                "the plan of run `{run}` is not the one that was stored"
+            )));
         }
         Ok(plan)
     }
@@ -286,17 +336,22 @@ impl Journal {
 
     /// Returns the commands that came after a row of the inbox.
     pub async fn inbox(&self, run: &str, after: i64) -> Result<Vec<Waiting>, JournalError> {
-        let rows = sqlx::query("SELECT id, by, command FROM inbox WHERE run = ?1 AND id > ?2 ORDER BY id")
-            .bind(run)
-            .bind(after)
-            .fetch_all(&mut *self.db.lock().await)
-            .await
-            .map_err(|error| wrap(&self.path, error))?;
+        let rows =
+            sqlx::query("SELECT id, by, command FROM inbox WHERE run = ?1 AND id > ?2 ORDER BY id")
+                .bind(run)
+                .bind(after)
+                .fetch_all(&mut *self.db.lock().await)
+                .await
+                .map_err(|error| wrap(&self.path, error))?;
         rows.iter()
             .map(|row| {
                 let command = serde_json::from_str(row.get::<String, _>("command").as_str())
                     .map_err(|error| self.corrupt(format!("a command to run `{run}`: {error}")))?;
-                Ok(Waiting { id: row.get("id"), by: row.get("by"), command })
+                Ok(Waiting {
+                    id: row.get("id"),
+                    by: row.get("by"),
+                    command,
+                })
             })
             .collect()
     }
@@ -320,7 +375,10 @@ impl Journal {
             .await
             .map_err(wrap)?;
         if let Some(row) = other.first() {
-            return Err(JournalError::Unfinished { run: row.get("id"), topology: plan.topology.clone() });
+            return Err(JournalError::Unfinished {
+                run: row.get("id"),
+                topology: plan.topology.clone(),
+            });
         }
         sqlx::query(
             "INSERT INTO run (id, topology, runbook, mode, plan, plan_digest, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -366,11 +424,15 @@ impl Journal {
     }
 
     fn corrupt(&self, detail: String) -> JournalError {
-        JournalError::Corrupt { path: self.path.clone(), detail }
+        JournalError::Corrupt {
+            path: self.path.clone(),
+            detail,
+        }
     }
 
     fn run_row(&self, row: &SqliteRow) -> Result<RunRow, JournalError> {
-        let parse = |text: String| serde_json::from_str::<Value>(&text).unwrap_or(Value::String(text));
+        let parse =
+            |text: String| serde_json::from_str::<Value>(&text).unwrap_or(Value::String(text));
         let bad = |error: serde_json::Error| self.corrupt(format!("the list of runs: {error}"));
         Ok(RunRow {
             id: row.get("id"),
@@ -416,7 +478,15 @@ fn time(ms: i64) -> Timestamp {
 fn as_json(rows: &[NewRow]) -> String {
     let rows: Vec<_> = rows
         .iter()
-        .map(|row| (row.seq, row.at.as_millisecond(), row.event.name(), row.payload.as_str(), row.hash.as_str()))
+        .map(|row| {
+            (
+                row.seq,
+                row.at.as_millisecond(),
+                row.event.name(),
+                row.payload.as_str(),
+                row.hash.as_str(),
+            )
+        })
         .collect();
     to_text(&rows)
 }

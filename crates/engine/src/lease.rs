@@ -48,7 +48,8 @@ impl Holder {
 
     /// True if it ran on this host and is gone.
     fn is_dead(&self) -> bool {
-        self.host == this_host() && start_time(self.pid).is_none_or(|started| started != self.started)
+        self.host == this_host()
+            && start_time(self.pid).is_none_or(|started| started != self.started)
     }
 }
 
@@ -63,7 +64,10 @@ pub struct Lease {
 
 impl Lease {
     pub(crate) fn new(epoch: i64) -> Lease {
-        let lease = Lease { epoch, until: Arc::new(AtomicU64::new(0)) };
+        let lease = Lease {
+            epoch,
+            until: Arc::new(AtomicU64::new(0)),
+        };
         lease.extend();
         lease
     }
@@ -85,7 +89,8 @@ impl Lease {
     }
 
     fn extend_from(&self, ms: u64) {
-        self.until.store(ms + TERM.as_millis() as u64, Ordering::SeqCst);
+        self.until
+            .store(ms + TERM.as_millis() as u64, Ordering::SeqCst);
     }
 }
 
@@ -133,13 +138,21 @@ pub(crate) async fn acquire(
     let wrap = |error| journal.wrap(error);
     let mut db = journal.db.lock().await;
     let mut tx = db.begin_with("BEGIN IMMEDIATE").await.map_err(wrap)?;
-    let rows = sqlx::query("SELECT epoch, owner, host, pid, started, until FROM lease WHERE run = ?1")
-        .bind(run)
-        .fetch_all(&mut *tx)
-        .await
-        .map_err(wrap)?;
-    let row = rows.first().ok_or_else(|| JournalError::NoRun(run.to_owned()))?;
-    let before = Holder { owner: row.get("owner"), host: row.get("host"), pid: row.get("pid"), started: row.get("started") };
+    let rows =
+        sqlx::query("SELECT epoch, owner, host, pid, started, until FROM lease WHERE run = ?1")
+            .bind(run)
+            .fetch_all(&mut *tx)
+            .await
+            .map_err(wrap)?;
+    let row = rows
+        .first()
+        .ok_or_else(|| JournalError::NoRun(run.to_owned()))?;
+    let before = Holder {
+        owner: row.get("owner"),
+        host: row.get("host"),
+        pid: row.get("pid"),
+        started: row.get("started"),
+    };
     let (epoch, until): (i64, i64) = (row.get("epoch"), row.get("until"));
     let until_time = Timestamp::from_millisecond(until).unwrap_or(Timestamp::UNIX_EPOCH);
     let dead = before.is_dead();
@@ -171,13 +184,23 @@ pub(crate) async fn acquire(
     let last_request = now.min(until_time);
     Ok(Acquired::TakenOver {
         lease,
-        from: format!("{} (process {}, {})", before.owner, before.pid, if dead { "gone" } else { "silent" }),
+        from: format!(
+            "{} (process {}, {})",
+            before.owner,
+            before.pid,
+            if dead { "gone" } else { "silent" }
+        ),
         requests_over_at: later(last_request, request),
     })
 }
 
 /// Renews a lease. Fenced if another driver has it now.
-pub(crate) async fn renew(journal: &Journal, run: &str, lease: &Lease, now: Timestamp) -> Result<(), JournalError> {
+pub(crate) async fn renew(
+    journal: &Journal,
+    run: &str,
+    lease: &Lease,
+    now: Timestamp,
+) -> Result<(), JournalError> {
     let sent_at = boot_ms();
     let renewed = set_until(journal, run, lease, later(now, TERM).as_millisecond()).await;
     match &renewed {
@@ -190,12 +213,21 @@ pub(crate) async fn renew(journal: &Journal, run: &str, lease: &Lease, now: Time
 }
 
 /// Gives a lease back, so that the next driver need not wait.
-pub(crate) async fn release(journal: &Journal, run: &str, lease: &Lease) -> Result<(), JournalError> {
+pub(crate) async fn release(
+    journal: &Journal,
+    run: &str,
+    lease: &Lease,
+) -> Result<(), JournalError> {
     lease.end();
     set_until(journal, run, lease, 0).await
 }
 
-async fn set_until(journal: &Journal, run: &str, lease: &Lease, until: i64) -> Result<(), JournalError> {
+async fn set_until(
+    journal: &Journal,
+    run: &str,
+    lease: &Lease,
+    until: i64,
+) -> Result<(), JournalError> {
     let done = sqlx::query("UPDATE lease SET until = ?3 WHERE run = ?1 AND epoch = ?2")
         .bind(run)
         .bind(lease.epoch)
@@ -203,7 +235,11 @@ async fn set_until(journal: &Journal, run: &str, lease: &Lease, until: i64) -> R
         .execute(&mut *journal.db.lock().await)
         .await
         .map_err(|error| journal.wrap(error))?;
-    if done.rows_affected() == 1 { Ok(()) } else { Err(JournalError::Fenced) }
+    if done.rows_affected() == 1 {
+        Ok(())
+    } else {
+        Err(JournalError::Fenced)
+    }
 }
 
 /// Says who holds a run, if a live driver does.
@@ -213,8 +249,15 @@ pub async fn holder(journal: &Journal, run: &str) -> Result<Option<Holder>, Jour
         .fetch_all(&mut *journal.db.lock().await)
         .await
         .map_err(|error| journal.wrap(error))?;
-    let Some(row) = rows.first() else { return Ok(None) };
-    let holder = Holder { owner: row.get("owner"), host: row.get("host"), pid: row.get("pid"), started: row.get("started") };
+    let Some(row) = rows.first() else {
+        return Ok(None);
+    };
+    let holder = Holder {
+        owner: row.get("owner"),
+        host: row.get("host"),
+        pid: row.get("pid"),
+        started: row.get("started"),
+    };
     let held = row.get::<i64, _>("until") != 0 && !holder.is_dead();
     Ok(held.then_some(holder))
 }
@@ -222,7 +265,8 @@ pub async fn holder(journal: &Journal, run: &str) -> Result<Option<Holder>, Jour
 /// Counts on while the machine sleeps, unlike the monotonic clock.
 fn boot_ms() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    u64::try_from(now.tv_sec).unwrap_or(0) * 1000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1000
+        + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
 }
 
 fn this_host() -> String {

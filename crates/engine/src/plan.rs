@@ -124,7 +124,10 @@ pub struct Retry {
 impl Retry {
     /// Returns the wait after the failed attempt number `attempt`, counted from 1.
     pub fn wait_after(&self, attempt: u32) -> Duration {
-        let factor = 1u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(10).min(10);
+        let factor = 1u32
+            .checked_shl(attempt.saturating_sub(1))
+            .unwrap_or(10)
+            .min(10);
         self.backoff * factor
     }
 }
@@ -177,7 +180,9 @@ impl Plan {
 
     /// Returns the position of the cutover, if the plan has one in its mode.
     pub fn cutover(&self) -> Option<usize> {
-        self.steps.iter().position(|step| step.cutover && self.takes(step))
+        self.steps
+            .iter()
+            .position(|step| step.cutover && self.takes(step))
     }
 
     /// Tells whether a step is taken in this plan's mode.
@@ -189,10 +194,12 @@ impl Plan {
 /// Writes bytes as lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 /// A span as a whole number of milliseconds.

@@ -17,12 +17,17 @@ pub struct Assumed(BTreeMap<(String, String), String>);
 impl Assumed {
     /// Returns a field as an earlier step would have left it.
     pub fn get(&self, object: &str, field: &str) -> Option<&str> {
-        self.0.get(&(object.to_owned(), field.to_owned())).map(String::as_str)
+        self.0
+            .get(&(object.to_owned(), field.to_owned()))
+            .map(String::as_str)
     }
 
     fn add(&mut self, changes: &[Change]) {
         for change in changes {
-            self.0.insert((change.object.clone(), change.field.clone()), change.after.clone());
+            self.0.insert(
+                (change.object.clone(), change.field.clone()),
+                change.after.clone(),
+            );
         }
     }
 }
@@ -47,7 +52,12 @@ pub struct Rehearsed {
 }
 
 /// Rehearses a plan. Steps of other modes are left out.
-pub async fn rehearse<W: World>(plan: &Plan, steps: &[Box<dyn Step<W>>], reader: &W::Reader, clock: &Clock) -> Vec<Rehearsed> {
+pub async fn rehearse<W: World>(
+    plan: &Plan,
+    steps: &[Box<dyn Step<W>>],
+    reader: &W::Reader,
+    clock: &Clock,
+) -> Vec<Rehearsed> {
     let mut assumed = Assumed::default();
     let mut seen = Vec::new();
     for (position, (planned, step)) in plan.steps.iter().zip(steps).enumerate() {
@@ -64,7 +74,10 @@ pub async fn rehearse<W: World>(plan: &Plan, steps: &[Box<dyn Step<W>>], reader:
         };
         let findings = match step.check(&cx).await {
             Ok(findings) => findings,
-            Err(error) => vec![Finding::warn(planned.id.clone(), format!("could not be checked: {error}"))],
+            Err(error) => vec![Finding::warn(
+                planned.id.clone(),
+                format!("could not be checked: {error}"),
+            )],
         };
         let (changes, unknown) = match step.probe(&cx).await {
             Ok(Probe::Done(_)) => (Vec::new(), None),

@@ -123,7 +123,11 @@ impl RunState {
     /// Returns the state before any event.
     pub fn new(plan: &Plan) -> RunState {
         RunState {
-            steps: plan.steps.iter().map(|step| StepRecord::new(&step.id)).collect(),
+            steps: plan
+                .steps
+                .iter()
+                .map(|step| StepRecord::new(&step.id))
+                .collect(),
             phase: Phase::Forward,
             originals: BTreeMap::new(),
             started_at: None,
@@ -134,7 +138,10 @@ impl RunState {
     }
 
     /// Returns the state that events add up to.
-    pub fn of<'a>(plan: &Plan, events: impl IntoIterator<Item = (Timestamp, &'a Event)>) -> Result<RunState, FoldError> {
+    pub fn of<'a>(
+        plan: &Plan,
+        events: impl IntoIterator<Item = (Timestamp, &'a Event)>,
+    ) -> Result<RunState, FoldError> {
         let mut state = RunState::new(plan);
         for (at, event) in events {
             state.apply(at, event)?;
@@ -149,12 +156,18 @@ impl RunState {
 
     /// Returns the step that waits for a person, with its question.
     pub fn question(&self) -> Option<(&StepRecord, &Question)> {
-        self.steps.iter().find_map(|step| Some((step, step.question.as_ref()?)))
+        self.steps
+            .iter()
+            .find_map(|step| Some((step, step.question.as_ref()?)))
     }
 
     /// Returns everything that is owed.
     pub fn owed(&self) -> Vec<Owed> {
-        let mut owed: Vec<Owed> = self.steps.iter().flat_map(|step| step.owed.iter().cloned()).collect();
+        let mut owed: Vec<Owed> = self
+            .steps
+            .iter()
+            .flat_map(|step| step.owed.iter().cloned())
+            .collect();
         owed.sort();
         owed.dedup();
         owed
@@ -170,18 +183,23 @@ impl RunState {
 
     /// Takes one event in.
     pub fn apply(&mut self, at: Timestamp, event: &Event) -> Result<(), FoldError> {
-        if matches!(self.phase, Phase::Finished(_)) && !matches!(event, Event::CommandTaken { .. }) {
+        if matches!(self.phase, Phase::Finished(_)) && !matches!(event, Event::CommandTaken { .. })
+        {
             return Err(FoldError::AfterEnd);
         }
         match event {
             Event::RunStarted { .. } => self.started_at = Some(at),
-            Event::TakenOver { requests_over_at, .. } => {
+            Event::TakenOver {
+                requests_over_at, ..
+            } => {
                 self.requests_over_at = self.requests_over_at.max(Some(*requests_over_at));
             }
             Event::CommandTaken { id, .. } => self.last_command = self.last_command.max(*id),
             Event::AbortRequested { undo, .. } => {
                 // No answer counts any more.
-                self.steps.iter_mut().for_each(|record| record.question = None);
+                self.steps
+                    .iter_mut()
+                    .for_each(|record| record.question = None);
                 if *undo {
                     self.phase = Phase::Unwinding;
                     // It was owed because the clients were to be moved away. They stay.
@@ -196,17 +214,30 @@ impl RunState {
             Event::WentBack { step, to, .. } => {
                 let (first, last) = (self.position(to)?, self.position(step)?);
                 if first > last {
-                    return Err(FoldError::NotBack { from: step.clone(), to: to.clone() });
+                    return Err(FoldError::NotBack {
+                        from: step.clone(),
+                        to: to.clone(),
+                    });
                 }
                 for record in &mut self.steps[first..=last] {
                     record.go_back()?;
                 }
             }
             _ => {
-                let Some(step) = event.step() else { return Ok(()) };
+                let Some(step) = event.step() else {
+                    return Ok(());
+                };
                 let position = self.position(step)?;
-                if let Event::OriginalSaved { site, object, document, .. } = event {
-                    self.originals.entry((site.clone(), object.clone())).or_insert_with(|| document.clone());
+                if let Event::OriginalSaved {
+                    site,
+                    object,
+                    document,
+                    ..
+                } = event
+                {
+                    self.originals
+                        .entry((site.clone(), object.clone()))
+                        .or_insert_with(|| document.clone());
                 }
                 self.steps[position].apply(at, event)?;
             }
@@ -215,7 +246,10 @@ impl RunState {
     }
 
     fn position(&self, id: &str) -> Result<usize, FoldError> {
-        self.steps.iter().position(|step| step.id == id).ok_or_else(|| FoldError::UnknownStep(id.to_owned()))
+        self.steps
+            .iter()
+            .position(|step| step.id == id)
+            .ok_or_else(|| FoldError::UnknownStep(id.to_owned()))
     }
 }
 
@@ -256,11 +290,18 @@ impl StepRecord {
     }
 
     fn after(&self, event: StepEvent) -> Result<StepState, FoldError> {
-        self.state.after(event).map_err(|source| FoldError::Illegal { step: self.id.clone(), source })
+        self.state
+            .after(event)
+            .map_err(|source| FoldError::Illegal {
+                step: self.id.clone(),
+                source,
+            })
     }
 
     fn apply(&mut self, at: Timestamp, event: &Event) -> Result<(), FoldError> {
-        let Some(what) = StepEvent::of(event) else { return Ok(()) };
+        let Some(what) = StepEvent::of(event) else {
+            return Ok(());
+        };
         let before = self.state;
         self.state = self.after(what)?;
         self.doubtful = match what {
@@ -268,7 +309,12 @@ impl StepRecord {
             StepEvent::Asked | StepEvent::Retried | StepEvent::Noted => self.doubtful,
             _ => false,
         };
-        if self.state.is_over() || matches!(self.state, StepState::Failed | StepState::Undone | StepState::Stuck) {
+        if self.state.is_over()
+            || matches!(
+                self.state,
+                StepState::Failed | StepState::Undone | StepState::Stuck
+            )
+        {
             self.ended_at = Some(at);
         }
         if self.state != StepState::Asking {
@@ -287,7 +333,9 @@ impl StepRecord {
             Event::Checkpoint { name, value, .. } => {
                 self.checkpoints.insert(name.clone(), value.clone());
             }
-            Event::Succeeded { output, changes, .. } => {
+            Event::Succeeded {
+                output, changes, ..
+            } => {
                 self.output = output.clone();
                 self.changes.extend(changes.iter().cloned());
                 self.error = None;
@@ -305,10 +353,14 @@ impl StepRecord {
                 self.next_at = Some(*next_at);
             }
             Event::Declined { by, reason, .. } => {
-                let reason = reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+                let reason = reason
+                    .as_ref()
+                    .map_or_else(String::new, |reason| format!(": {reason}"));
                 self.error = Some(format!("declined by {by}{reason}"));
             }
-            Event::GaveUp { error, .. } | Event::PassedOver { error, .. } | Event::UndoFailed { error, .. } => {
+            Event::GaveUp { error, .. }
+            | Event::PassedOver { error, .. }
+            | Event::UndoFailed { error, .. } => {
                 self.error = Some(error.clone());
             }
             // Neither counts against the step: it did not fail.
@@ -318,7 +370,13 @@ impl StepRecord {
             }
             Event::FoundNotDone { .. } => self.next_at = None,
             Event::MarkedDone { .. } => self.by_hand = true,
-            Event::Asked { nonce, about, question, output, .. } => {
+            Event::Asked {
+                nonce,
+                about,
+                question,
+                output,
+                ..
+            } => {
                 self.started_at.get_or_insert(at);
                 self.question = Some(Question {
                     nonce: nonce.clone(),
@@ -336,5 +394,119 @@ impl StepRecord {
             _ => {}
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::event::Sort;
+
+    fn record(events: &[Event]) -> StepRecord {
+        let mut record = StepRecord::new("a");
+        for event in events {
+            record
+                .apply(Timestamp::UNIX_EPOCH, event)
+                .expect("they add up");
+        }
+        record
+    }
+
+    fn started(attempt: u32) -> Event {
+        Event::AttemptStarted {
+            step: "a".into(),
+            attempt,
+            token: "t".into(),
+        }
+    }
+
+    fn failed(sort: Sort) -> Event {
+        Event::AttemptFailed {
+            step: "a".into(),
+            sort,
+            error: "e".into(),
+            next_at: Timestamp::MAX,
+        }
+    }
+
+    #[test]
+    fn attempts_count_unless_they_were_lost_or_left() {
+        let lost = Event::AttemptLost { step: "a".into() };
+        let left = Event::AttemptPaused { step: "a".into() };
+        let not_done = Event::FoundNotDone {
+            step: "a".into(),
+            remaining: Vec::new(),
+        };
+        let attempts = |events: &[Event]| record(events).attempts;
+        assert_eq!(attempts(&[started(1), failed(Sort::Transient)]), 1);
+        assert_eq!(
+            attempts(&[started(1), failed(Sort::Unknown), not_done.clone()]),
+            1
+        );
+        assert_eq!(attempts(&[started(1), lost, not_done]), 0);
+        assert_eq!(attempts(&[started(1), left]), 0);
+        assert_eq!(
+            attempts(&[failed(Sort::Transient), failed(Sort::Transient)]),
+            2,
+            "guards that could not be read"
+        );
+        assert_eq!(
+            attempts(&[started(1), failed(Sort::Transient), started(2)]),
+            2
+        );
+    }
+
+    #[test]
+    fn only_a_look_or_a_new_intent_ends_a_doubt() {
+        let asked = Event::Asked {
+            step: "a".into(),
+            nonce: "n".into(),
+            about: About::Doubt,
+            question: "?".into(),
+            output: Value::Null,
+        };
+        let again = Event::Retried {
+            step: "a".into(),
+            by: "ana".into(),
+        };
+        let doubt = [started(1), failed(Sort::Unknown), asked, again];
+        assert!(record(&doubt).doubtful);
+        let seen = Event::FoundNotDone {
+            step: "a".into(),
+            remaining: Vec::new(),
+        };
+        assert!(!record(&[doubt.as_slice(), &[seen]].concat()).doubtful);
+        assert!(!record(&[doubt.as_slice(), &[started(1)]].concat()).doubtful);
+    }
+
+    #[test]
+    fn an_answer_hands_the_output_over_and_closes_the_question() {
+        let asked = Event::Asked {
+            step: "a".into(),
+            nonce: "n".into(),
+            about: About::Gate,
+            question: "?".into(),
+            output: json!({ "missing": 2 }),
+        };
+        let yes = Event::Approved {
+            step: "a".into(),
+            by: "ana".into(),
+            reason: None,
+        };
+        let approved = record(&[asked.clone(), yes]);
+        assert_eq!(
+            (approved.output, approved.question),
+            (json!({ "missing": 2 }), None)
+        );
+        let no = Event::Declined {
+            step: "a".into(),
+            by: "ana".into(),
+            reason: Some("too many".into()),
+        };
+        let declined = record(&[asked, no]);
+        assert_eq!((declined.output, declined.question), (Value::Null, None));
+        assert_eq!(declined.error.as_deref(), Some("declined by ana: too many"));
     }
 }

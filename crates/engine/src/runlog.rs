@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 use crate::clock::Clock;
 use crate::event::{Event, Outcome};
 use crate::journal::{Ending, Journal, JournalError, NewRow, chain, to_text};
-use crate::lease::{self, Acquired, AcquireError, Holder, Lease};
+use crate::lease::{self, AcquireError, Acquired, Holder, Lease};
 use crate::plan::Plan;
 use crate::run::{FoldError, Phase, RunState};
 use crate::state::StepState;
@@ -92,7 +92,10 @@ impl RunLog {
             clock,
             observer,
             state: RwLock::new(state),
-            head: Mutex::new(Head { seq: 1, hash: first.hash }),
+            head: Mutex::new(Head {
+                seq: 1,
+                hash: first.hash,
+            }),
         }))
     }
 
@@ -116,21 +119,45 @@ impl RunLog {
         observer: Arc<dyn Observer>,
     ) -> Result<Arc<RunLog>, ResumeError> {
         let plan = journal.plan(id).await?;
-        let acquired = lease::acquire(&journal, id, holder, clock.now(), clock.real(plan.request_timeout)).await?;
+        let acquired = lease::acquire(
+            &journal,
+            id,
+            holder,
+            clock.now(),
+            clock.real(plan.request_timeout),
+        )
+        .await?;
         let events = journal.events(id).await?;
-        let state = RunState::of(&plan, events.iter().map(|event| (event.at, &event.event))).map_err(Lost::from)?;
+        let state = RunState::of(&plan, events.iter().map(|event| (event.at, &event.event)))
+            .map_err(Lost::from)?;
         let head = Head {
             seq: events.last().map_or(0, |event| event.seq),
-            hash: events.last().map_or_else(String::new, |event| event.hash.clone()),
+            hash: events
+                .last()
+                .map_or_else(String::new, |event| event.hash.clone()),
         };
         let (lease, mut news) = match acquired {
             Acquired::Free(lease) => (lease, Vec::new()),
-            Acquired::TakenOver { lease, from, requests_over_at } => {
-                (lease, vec![Event::TakenOver { by: holder.owner.clone(), from, requests_over_at }])
-            }
+            Acquired::TakenOver {
+                lease,
+                from,
+                requests_over_at,
+            } => (
+                lease,
+                vec![Event::TakenOver {
+                    by: holder.owner.clone(),
+                    from,
+                    requests_over_at,
+                }],
+            ),
         };
-        let running = state.steps.iter().filter(|record| record.state == StepState::Running);
-        news.extend(running.map(|record| Event::AttemptLost { step: record.id.clone() }));
+        let running = state
+            .steps
+            .iter()
+            .filter(|record| record.state == StepState::Running);
+        news.extend(running.map(|record| Event::AttemptLost {
+            step: record.id.clone(),
+        }));
         if matches!(state.phase, Phase::Finished(_)) {
             news.clear();
         }
@@ -182,7 +209,10 @@ impl RunLog {
 
     /// Looks at the state.
     pub fn look<T>(&self, at: impl FnOnce(&RunState) -> T) -> T {
-        at(&self.state.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+        at(&self
+            .state
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
     pub(crate) fn observer(&self) -> &dyn Observer {
@@ -195,24 +225,38 @@ impl RunLog {
     }
 
     /// Writes these events and the last one in one commit.
-    pub async fn finish(self: &Arc<Self>, mut events: Vec<Event>, outcome: Outcome) -> Result<(), Lost> {
+    pub async fn finish(
+        self: &Arc<Self>,
+        mut events: Vec<Event>,
+        outcome: Outcome,
+    ) -> Result<(), Lost> {
         events.push(Event::RunFinished { outcome });
         self.write(events, Some(outcome)).await
     }
 
     /// In a task of its own: a caller that gives up in the middle, such as a step whose time is up, must not leave a
     /// commit of which this process knows nothing.
-    async fn write(self: &Arc<Self>, events: Vec<Event>, outcome: Option<Outcome>) -> Result<(), Lost> {
+    async fn write(
+        self: &Arc<Self>,
+        events: Vec<Event>,
+        outcome: Option<Outcome>,
+    ) -> Result<(), Lost> {
         let log = self.clone();
         let write = tokio::spawn(async move {
             let mut head = log.head.lock().await;
             let (rows, state) = log.rows(&head, events)?;
             let before = head.seq;
             match outcome {
-                None => log.journal.append(&log.id, log.lease.epoch, before, &rows).await?,
+                None => {
+                    log.journal
+                        .append(&log.id, log.lease.epoch, before, &rows)
+                        .await?
+                }
                 Some(outcome) => {
                     let ending = log.ending(&state, outcome);
-                    log.journal.finish(&log.id, log.lease.epoch, before, &rows, &ending).await?;
+                    log.journal
+                        .finish(&log.id, log.lease.epoch, before, &rows, &ending)
+                        .await?;
                 }
             }
             log.take_in(&mut head, rows)
@@ -229,7 +273,9 @@ impl RunLog {
         let cutover = self.plan.cutover().map(|i| &state.steps[i]);
         Ending {
             outcome,
-            moved_to: cutover.filter(|record| record.state == StepState::Succeeded).map(|_| self.plan.to.clone()),
+            moved_to: cutover
+                .filter(|record| record.state == StepState::Succeeded)
+                .map(|_| self.plan.to.clone()),
             // What is owed is owed because the clients were moved away. Ended before that, nothing is.
             owed: match cutover {
                 Some(record) if !record.touched && !record.state.is_over() => Vec::new(),
@@ -238,8 +284,18 @@ impl RunLog {
         }
     }
 
-    pub(crate) async fn save_checkpoint(self: &Arc<Self>, step: &str, name: &str, value: Value) -> Result<(), Lost> {
-        self.append(vec![Event::Checkpoint { step: step.to_owned(), name: name.to_owned(), value }]).await
+    pub(crate) async fn save_checkpoint(
+        self: &Arc<Self>,
+        step: &str,
+        name: &str,
+        value: Value,
+    ) -> Result<(), Lost> {
+        self.append(vec![Event::Checkpoint {
+            step: step.to_owned(),
+            name: name.to_owned(),
+            value,
+        }])
+        .await
     }
 
     pub(crate) async fn save_original(
@@ -249,11 +305,21 @@ impl RunLog {
         object: &str,
         document: Value,
     ) -> Result<(), Lost> {
-        if self.look(|state| state.originals.contains_key(&(site.to_owned(), object.to_owned()))) {
+        if self.look(|state| {
+            state
+                .originals
+                .contains_key(&(site.to_owned(), object.to_owned()))
+        }) {
             return Ok(());
         }
         let (step, site, object) = (step.to_owned(), site.to_owned(), object.to_owned());
-        self.append(vec![Event::OriginalSaved { step, site, object, document }]).await
+        self.append(vec![Event::OriginalSaved {
+            step,
+            site,
+            object,
+            document,
+        }])
+        .await
     }
 
     pub(crate) async fn renew(&self) -> Result<(), Lost> {
@@ -278,7 +344,9 @@ impl RunLog {
         let mut rows: Vec<NewRow> = Vec::with_capacity(events.len());
         for event in events {
             state.apply(at, &event)?;
-            let before = rows.last().map_or(head.hash.as_str(), |row| row.hash.as_str());
+            let before = rows
+                .last()
+                .map_or(head.hash.as_str(), |row| row.hash.as_str());
             rows.push(row(before, head.seq + 1 + rows.len() as i64, at, event));
         }
         Ok((rows, state))
@@ -286,12 +354,18 @@ impl RunLog {
 
     fn take_in(&self, head: &mut Head, rows: Vec<NewRow>) -> Result<(), Lost> {
         for row in rows {
-            let mut state = self.state.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut state = self
+                .state
+                .write()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
             state.apply(row.at, &row.event)?;
             let seen = state.clone();
             drop(state);
             self.observer.recorded(row.at, &row.event, &seen);
-            *head = Head { seq: row.seq, hash: row.hash };
+            *head = Head {
+                seq: row.seq,
+                hash: row.hash,
+            };
         }
         Ok(())
     }
@@ -314,5 +388,11 @@ pub enum ResumeError {
 fn row(before: &str, seq: i64, at: Timestamp, event: Event) -> NewRow {
     let payload = to_text(&event);
     let hash = chain(before, seq, at, &payload);
-    NewRow { seq, at, event, payload, hash }
+    NewRow {
+        seq,
+        at,
+        event,
+        payload,
+        hash,
+    }
 }

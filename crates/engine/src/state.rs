@@ -187,7 +187,10 @@ impl StepEvent {
             Event::Checkpoint { .. } | Event::OriginalSaved { .. } => E::Noted,
             Event::Succeeded { .. } => E::Succeeded,
             Event::Owed { .. } => E::Owed,
-            Event::AttemptFailed { sort: Sort::Unknown, .. } => E::OutcomeUnknown,
+            Event::AttemptFailed {
+                sort: Sort::Unknown,
+                ..
+            } => E::OutcomeUnknown,
             Event::AttemptFailed { .. } => E::AttemptFailed,
             Event::AttemptLost { .. } => E::AttemptLost,
             Event::AttemptPaused { .. } => E::AttemptPaused,
@@ -220,7 +223,9 @@ pub fn diagram() -> String {
     for (from, event, to) in TRANSITIONS {
         let _ = writeln!(text, "    {from:?} --> {to:?}: {event:?}");
     }
-    text.push_str("    Succeeded --> [*]\n    Owed --> [*]\n    PassedOver --> [*]\n    Undone --> [*]\n");
+    text.push_str(
+        "    Succeeded --> [*]\n    Owed --> [*]\n    PassedOver --> [*]\n    Undone --> [*]\n",
+    );
     text
 }
 
@@ -232,7 +237,9 @@ mod tests {
     fn no_move_stands_twice() {
         for (i, (from, event, _)) in TRANSITIONS.iter().enumerate() {
             assert!(
-                !TRANSITIONS[i + 1..].iter().any(|(f, e, _)| f == from && e == event),
+                !TRANSITIONS[i + 1..]
+                    .iter()
+                    .any(|(f, e, _)| f == from && e == event),
                 "{from:?} after {event:?} stands twice"
             );
         }
@@ -243,7 +250,10 @@ mod tests {
         for state in STATES {
             let reached = *state == S::Ready || TRANSITIONS.iter().any(|(_, _, to)| to == state);
             assert!(reached, "{state:?} is never reached");
-            let left = *state == S::Undone || TRANSITIONS.iter().any(|(from, _, to)| from == state && to != state);
+            let left = *state == S::Undone
+                || TRANSITIONS
+                    .iter()
+                    .any(|(from, _, to)| from == state && to != state);
             assert!(left, "{state:?} is never left");
         }
     }
@@ -258,8 +268,88 @@ mod tests {
     fn a_step_that_is_over_is_left_only_by_going_back_or_undoing() {
         for (from, event, _) in TRANSITIONS {
             if from.is_over() {
-                assert!(matches!(event, E::WentBack | E::UndoStarted), "{from:?} is left by {event:?}");
+                assert!(
+                    matches!(event, E::WentBack | E::UndoStarted),
+                    "{from:?} is left by {event:?}"
+                );
             }
         }
+    }
+
+    const EVENTS: &[StepEvent] = &[
+        E::AttemptStarted,
+        E::Noted,
+        E::Succeeded,
+        E::Owed,
+        E::AttemptFailed,
+        E::OutcomeUnknown,
+        E::AttemptLost,
+        E::AttemptPaused,
+        E::FoundNotDone,
+        E::GaveUp,
+        E::PassedOver,
+        E::Asked,
+        E::Approved,
+        E::Declined,
+        E::Retried,
+        E::MarkedDone,
+        E::WentBack,
+        E::UndoStarted,
+        E::UndoFinished,
+        E::UndoFailed,
+    ];
+
+    #[test]
+    fn every_pair_of_state_and_event_is_a_move_or_refused() {
+        let mut moves = 0;
+        for state in STATES {
+            for event in EVENTS {
+                match state.after(*event) {
+                    Ok(to) => {
+                        assert!(TRANSITIONS.contains(&(*state, *event, to)));
+                        moves += 1;
+                    }
+                    Err(refused) => assert_eq!(
+                        refused,
+                        IllegalTransition {
+                            state: *state,
+                            event: *event
+                        }
+                    ),
+                }
+            }
+        }
+        assert_eq!(moves, TRANSITIONS.len());
+        for event in EVENTS {
+            assert!(
+                TRANSITIONS.iter().any(|(_, what, _)| what == event),
+                "{event:?} is never legal"
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_is_done_or_undone_without_an_intent() {
+        for (from, event, _) in TRANSITIONS {
+            match event {
+                E::AttemptLost | E::AttemptPaused | E::OutcomeUnknown => {
+                    assert_eq!(*from, S::Running)
+                }
+                E::UndoFinished | E::UndoFailed => assert_eq!(*from, S::Undoing),
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn the_diagram_holds_every_move_once() {
+        let text = diagram();
+        assert!(text.starts_with("stateDiagram-v2\n    [*] --> Ready\n"));
+        assert_eq!(
+            text.lines().filter(|line| line.contains(": ")).count(),
+            TRANSITIONS.len()
+        );
+        assert!(text.contains("    Running --> InDoubt: AttemptLost\n"));
+        assert!(text.ends_with("    Undone --> [*]\n"));
     }
 }

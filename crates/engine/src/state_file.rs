@@ -53,7 +53,9 @@ pub enum JournalError {
         path: PathBuf,
     },
     /// A setting that the promises rest on did not take.
-    #[error("state file `{path}`: `{pragma}` is `{found}`, not `{wanted}`: an acknowledged step could be lost in a power cut")]
+    #[error(
+        "state file `{path}`: `{pragma}` is `{found}`, not `{wanted}`: an acknowledged step could be lost in a power cut"
+    )]
     Pragma {
         /// The file.
         path: PathBuf,
@@ -93,12 +95,20 @@ pub enum JournalError {
 
 /// Opens the file for a driver, making it if it is missing.
 pub(crate) async fn for_driver(path: &Path) -> Result<SqliteConnection, JournalError> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder)
-            .map_err(|error| JournalError::ReadOnly { path: path.to_owned(), detail: error.to_string() })?;
+    if let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
+        std::fs::create_dir_all(folder).map_err(|error| JournalError::ReadOnly {
+            path: path.to_owned(),
+            detail: error.to_string(),
+        })?;
     }
     make_private(path)?;
-    let mut db = options(path).connect().await.map_err(|error| wrap(path, error))?;
+    let mut db = options(path)
+        .connect()
+        .await
+        .map_err(|error| wrap(path, error))?;
     migrate(path, &mut db).await?;
     require(path, &mut db, "PRAGMA journal_mode", "journal_mode", "wal").await?;
     require(path, &mut db, "PRAGMA synchronous", "synchronous", "2").await?;
@@ -108,7 +118,8 @@ pub(crate) async fn for_driver(path: &Path) -> Result<SqliteConnection, JournalE
 
 /// Opens the file for looking.
 pub(crate) async fn for_reader(path: &Path) -> Result<SqliteConnection, JournalError> {
-    existing(path, options(path).read_only(true)).await
+    // Without the settings of a writer: to make them is to write.
+    existing(path, plain(path).read_only(true)).await
 }
 
 /// Opens the file for sending a command, without the work that only a driver needs.
@@ -116,22 +127,35 @@ pub(crate) async fn for_sender(path: &Path) -> Result<SqliteConnection, JournalE
     existing(path, options(path)).await
 }
 
-async fn existing(path: &Path, options: SqliteConnectOptions) -> Result<SqliteConnection, JournalError> {
+async fn existing(
+    path: &Path,
+    options: SqliteConnectOptions,
+) -> Result<SqliteConnection, JournalError> {
     if !path.exists() {
-        return Err(JournalError::Missing { path: path.to_owned() });
+        return Err(JournalError::Missing {
+            path: path.to_owned(),
+        });
     }
-    let mut db = options.create_if_missing(false).connect().await.map_err(|error| wrap(path, error))?;
+    let mut db = options
+        .create_if_missing(false)
+        .connect()
+        .await
+        .map_err(|error| wrap(path, error))?;
     check_version(path, &mut db).await?;
     Ok(db)
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(path)
+    plain(path)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
+}
+
+fn plain(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
         .busy_timeout(BUSY)
         .disable_statement_logging()
 }
@@ -140,31 +164,60 @@ fn options(path: &Path) -> SqliteConnectOptions {
 fn make_private(path: &Path) -> Result<(), JournalError> {
     use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
     let denied = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::StorageFull => JournalError::Full { path: path.to_owned() },
-        _ => JournalError::ReadOnly { path: path.to_owned(), detail: error.to_string() },
+        std::io::ErrorKind::StorageFull => JournalError::Full {
+            path: path.to_owned(),
+        },
+        _ => JournalError::ReadOnly {
+            path: path.to_owned(),
+            detail: error.to_string(),
+        },
     };
     if path.is_dir() {
-        return Err(JournalError::ReadOnly { path: path.to_owned(), detail: "it is a folder".into() });
+        return Err(JournalError::ReadOnly {
+            path: path.to_owned(),
+            detail: "it is a folder".into(),
+        });
     }
-    let file = std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map_err(denied)?;
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(denied)?;
     if file.metadata().map_err(denied)?.permissions().mode() & 0o200 == 0 {
         // Root may write a file that says that nobody should; the intention is clear all the same.
-        return Err(JournalError::ReadOnly { path: path.to_owned(), detail: "its permissions forbid it".into() });
+        return Err(JournalError::ReadOnly {
+            path: path.to_owned(),
+            detail: "its permissions forbid it".into(),
+        });
     }
     Ok(())
 }
 
 async fn migrate(path: &Path, db: &mut SqliteConnection) -> Result<(), JournalError> {
-    let migrations =
-        vec![Migration::new(1, "journal".into(), MigrationType::Simple, INIT.into_sql_str(), false)];
-    Migrator::with_migrations(migrations).run_direct(None, db, false).await.map_err(|error| match error {
-        sqlx::migrate::MigrateError::VersionMissing(_) | sqlx::migrate::MigrateError::VersionTooNew(..) => {
-            JournalError::Newer { path: path.to_owned() }
-        }
-        sqlx::migrate::MigrateError::Execute(error) => wrap(path, error),
-        sqlx::migrate::MigrateError::ExecuteMigration(error, _) => wrap(path, error),
-        other => JournalError::Corrupt { path: path.to_owned(), detail: other.to_string() },
-    })
+    let migrations = vec![Migration::new(
+        1,
+        "journal".into(),
+        MigrationType::Simple,
+        INIT.into_sql_str(),
+        false,
+    )];
+    Migrator::with_migrations(migrations)
+        .run_direct(None, db, false)
+        .await
+        .map_err(|error| match error {
+            sqlx::migrate::MigrateError::VersionMissing(_)
+            | sqlx::migrate::MigrateError::VersionTooNew(..) => JournalError::Newer {
+                path: path.to_owned(),
+            },
+            sqlx::migrate::MigrateError::Execute(error) => wrap(path, error),
+            sqlx::migrate::MigrateError::ExecuteMigration(error, _) => wrap(path, error),
+            other => JournalError::Corrupt {
+                path: path.to_owned(),
+                detail: other.to_string(),
+            },
+        })
 }
 
 async fn check_version(path: &Path, db: &mut SqliteConnection) -> Result<(), JournalError> {
@@ -172,15 +225,24 @@ async fn check_version(path: &Path, db: &mut SqliteConnection) -> Result<(), Jou
         .fetch_all(db)
         .await
         .map_err(|error| match wrap(path, error) {
-            JournalError::Database { .. } => {
-                JournalError::Corrupt { path: path.to_owned(), detail: "it is not a state file of runbook".into() }
-            }
+            JournalError::Database { .. } => JournalError::Corrupt {
+                path: path.to_owned(),
+                detail: "it is not a state file of runbook".into(),
+            },
             known => known,
         })?;
-    match rows.first().and_then(|row| row.get::<Option<i64>, _>("version")) {
+    match rows
+        .first()
+        .and_then(|row| row.get::<Option<i64>, _>("version"))
+    {
         Some(1) => Ok(()),
-        Some(_) => Err(JournalError::Newer { path: path.to_owned() }),
-        None => Err(JournalError::Corrupt { path: path.to_owned(), detail: "it holds no journal".into() }),
+        Some(_) => Err(JournalError::Newer {
+            path: path.to_owned(),
+        }),
+        None => Err(JournalError::Corrupt {
+            path: path.to_owned(),
+            detail: "it holds no journal".into(),
+        }),
     }
 }
 
@@ -192,24 +254,41 @@ async fn require(
     pragma: &'static str,
     wanted: &'static str,
 ) -> Result<(), JournalError> {
-    let rows = sqlx::query(query).fetch_all(db).await.map_err(|error| wrap(path, error))?;
+    let rows = sqlx::query(query)
+        .fetch_all(db)
+        .await
+        .map_err(|error| wrap(path, error))?;
     let found = rows.first().map_or_else(String::new, |row| {
-        row.try_get::<String, _>(0).or_else(|_| row.try_get::<i64, _>(0).map(|n| n.to_string())).unwrap_or_default()
+        row.try_get::<String, _>(0)
+            .or_else(|_| row.try_get::<i64, _>(0).map(|n| n.to_string()))
+            .unwrap_or_default()
     });
     if found == wanted {
         Ok(())
     } else {
-        Err(JournalError::Pragma { path: path.to_owned(), pragma, found, wanted })
+        Err(JournalError::Pragma {
+            path: path.to_owned(),
+            pragma,
+            found,
+            wanted,
+        })
     }
 }
 
 async fn grow_wal(db: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     let mut tx = db.begin_with("BEGIN IMMEDIATE").await?;
-    sqlx::query("CREATE TABLE ballast (bytes BLOB) STRICT").execute(&mut *tx).await?;
-    sqlx::query("INSERT INTO ballast VALUES (zeroblob(?1))").bind(WAL_BYTES).execute(&mut *tx).await?;
+    sqlx::query("CREATE TABLE ballast (bytes BLOB) STRICT")
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query("INSERT INTO ballast VALUES (zeroblob(?1))")
+        .bind(WAL_BYTES)
+        .execute(&mut *tx)
+        .await?;
     sqlx::query("DROP TABLE ballast").execute(&mut *tx).await?;
     tx.commit().await?;
-    sqlx::query("PRAGMA wal_checkpoint(RESTART)").fetch_all(db).await?;
+    sqlx::query("PRAGMA wal_checkpoint(RESTART)")
+        .fetch_all(db)
+        .await?;
     Ok(())
 }
 
@@ -222,9 +301,18 @@ pub(crate) fn wrap(path: &Path, error: sqlx::Error) -> JournalError {
         .and_then(|code| i32::from_str(&code).ok())
         .map(|code| code & 0xff);
     match code {
-        Some(11 | 26) => JournalError::Corrupt { path, detail: error.to_string() },
+        Some(11 | 26) => JournalError::Corrupt {
+            path,
+            detail: error.to_string(),
+        },
         Some(13) => JournalError::Full { path },
-        Some(8 | 14) => JournalError::ReadOnly { path, detail: error.to_string() },
-        _ => JournalError::Database { path, source: error },
+        Some(8 | 14) => JournalError::ReadOnly {
+            path,
+            detail: error.to_string(),
+        },
+        _ => JournalError::Database {
+            path,
+            source: error,
+        },
     }
 }

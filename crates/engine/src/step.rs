@@ -59,7 +59,9 @@ pub trait Step<W: World>: Send + Sync {
 
     /// For the cutover alone: makes a request in doubt impossible and proves that nothing was moved.
     async fn withdraw(&self, _cx: &WriteContext<'_, W>) -> Result<(), StepError> {
-        Err(StepError::permanent("this step cannot prove that it moved nothing"))
+        Err(StepError::permanent(
+            "this step cannot prove that it moved nothing",
+        ))
     }
 
     /// Says what is owed if the site does not answer.
@@ -80,7 +82,9 @@ pub struct Finding {
 }
 
 /// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Level {
     /// As it should be.
@@ -94,17 +98,29 @@ pub enum Level {
 impl Finding {
     /// As it should be.
     pub fn ok(object: impl Into<String>, text: impl Into<String>) -> Finding {
-        Finding { level: Level::Ok, object: object.into(), text: text.into() }
+        Finding {
+            level: Level::Ok,
+            object: object.into(),
+            text: text.into(),
+        }
     }
 
     /// A person should know.
     pub fn warn(object: impl Into<String>, text: impl Into<String>) -> Finding {
-        Finding { level: Level::Warn, object: object.into(), text: text.into() }
+        Finding {
+            level: Level::Warn,
+            object: object.into(),
+            text: text.into(),
+        }
     }
 
     /// The run must not begin.
     pub fn fail(object: impl Into<String>, text: impl Into<String>) -> Finding {
-        Finding { level: Level::Fail, object: object.into(), text: text.into() }
+        Finding {
+            level: Level::Fail,
+            object: object.into(),
+            text: text.into(),
+        }
     }
 }
 
@@ -158,12 +174,18 @@ pub enum Done {
 impl Done {
     /// Done, with nothing to tell.
     pub fn plain() -> Done {
-        Done::Done { output: Value::Null, changes: Vec::new() }
+        Done::Done {
+            output: Value::Null,
+            changes: Vec::new(),
+        }
     }
 
     /// Done, with these changes.
     pub fn changed(changes: Vec<Change>) -> Done {
-        Done::Done { output: Value::Null, changes }
+        Done::Done {
+            output: Value::Null,
+            changes,
+        }
     }
 }
 
@@ -182,7 +204,12 @@ pub struct StepError {
 impl StepError {
     /// An error of a sort.
     pub fn new(sort: Sort, source: impl Into<BoxError>) -> StepError {
-        StepError { sort, unreachable: false, paused: false, source: source.into() }
+        StepError {
+            sort,
+            unreachable: false,
+            paused: false,
+            source: source.into(),
+        }
     }
 
     /// Worth another attempt.
@@ -207,13 +234,29 @@ impl StepError {
     }
 
     fn paused() -> StepError {
-        StepError { paused: true, ..StepError::transient("asked to stop") }
+        StepError {
+            paused: true,
+            ..StepError::transient("asked to stop")
+        }
     }
 
     /// Returns why the journal can no longer be written, if that is what the step failed of.
     pub(crate) fn into_lost(self) -> Result<Lost, StepError> {
-        let StepError { sort, unreachable, paused, source } = self;
-        source.downcast::<Lost>().map(|lost| *lost).map_err(|source| StepError { sort, unreachable, paused, source })
+        let StepError {
+            sort,
+            unreachable,
+            paused,
+            source,
+        } = self;
+        source
+            .downcast::<Lost>()
+            .map(|lost| *lost)
+            .map_err(|source| StepError {
+                sort,
+                unreachable,
+                paused,
+                source,
+            })
     }
 
     /// Returns the error with its causes, outermost first, in one line.
@@ -265,7 +308,9 @@ pub struct ReadContext<'a, W: World> {
 impl<W: World> ReadContext<'_, W> {
     /// Returns the output of an earlier step of this run; null if it has none.
     pub fn output(&self, step: &str) -> &Value {
-        self.run.step(step).map_or(&Value::Null, |record| &record.output)
+        self.run
+            .step(step)
+            .map_or(&Value::Null, |record| &record.output)
     }
 
     /// Returns progress that an earlier attempt of this step saved.
@@ -275,12 +320,16 @@ impl<W: World> ReadContext<'_, W> {
 
     /// Returns an object as it was before this run first wrote to it, if it was saved.
     pub fn original(&self, site: &str, object: &str) -> Option<&Value> {
-        self.run.originals.get(&(site.to_owned(), object.to_owned()))
+        self.run
+            .originals
+            .get(&(site.to_owned(), object.to_owned()))
     }
 
     /// Returns a field as the world says, or in a rehearsal as an earlier step would have left it.
     pub fn seen(&self, object: &str, field: &str, real: impl Into<String>) -> String {
-        self.assumed.and_then(|assumed| assumed.get(object, field)).map_or_else(|| real.into(), str::to_owned)
+        self.assumed
+            .and_then(|assumed| assumed.get(object, field))
+            .map_or_else(|| real.into(), str::to_owned)
     }
 
     /// True in a rehearsal.
@@ -337,13 +386,24 @@ impl<W: World> WriteContext<'_, W> {
 
     /// Saves progress inside this attempt. It is on disk when this returns.
     pub async fn save_checkpoint(&self, name: &str, value: Value) -> Result<(), StepError> {
-        Ok(self.log.save_checkpoint(self.step_id(), name, value).await?)
+        Ok(self
+            .log
+            .save_checkpoint(self.step_id(), name, value)
+            .await?)
     }
 
     /// Saves an object as it was before this run first wrote to it. Does nothing if it was saved before: a later
     /// attempt would see what the run itself wrote.
-    pub async fn save_original(&self, site: &str, object: &str, document: Value) -> Result<(), StepError> {
-        Ok(self.log.save_original(self.step_id(), site, object, document).await?)
+    pub async fn save_original(
+        &self,
+        site: &str,
+        object: &str,
+        document: Value,
+    ) -> Result<(), StepError> {
+        Ok(self
+            .log
+            .save_original(self.step_id(), site, object, document)
+            .await?)
     }
 
     /// Says what is being waited for. Shown while the run is watched, kept nowhere.

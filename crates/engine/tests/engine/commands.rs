@@ -15,11 +15,20 @@ fn gate() -> runbook_engine::plan::PlannedStep {
 }
 
 fn approve(nonce: &str) -> Command {
-    Command::Approve { nonce: nonce.into(), reason: Some("seen".into()) }
+    Command::Approve {
+        nonce: nonce.into(),
+        reason: Some("seen".into()),
+    }
 }
 
 async fn nonce(rig: &Rig) -> String {
-    rig.state().await.question().expect("a question").1.nonce.clone()
+    rig.state()
+        .await
+        .question()
+        .expect("a question")
+        .1
+        .nonce
+        .clone()
 }
 
 #[tokio::test]
@@ -32,10 +41,14 @@ async fn an_answer_here_and_an_answer_from_elsewhere() {
     let question = rig.begin().await.question();
     rig.send(approve(&question.nonce)).await;
     assert_eq!(rig.resume().await.outcome(), Outcome::Done);
-    let approved = rig.events().await.into_iter().find_map(|event| match event {
-        Event::Approved { by, reason, .. } => Some((by, reason)),
-        _ => None,
-    });
+    let approved = rig
+        .events()
+        .await
+        .into_iter()
+        .find_map(|event| match event {
+            Event::Approved { by, reason, .. } => Some((by, reason)),
+            _ => None,
+        });
     assert_eq!(approved, Some(("ben".into(), Some("seen".into()))));
 }
 
@@ -47,7 +60,9 @@ async fn a_driver_that_waits_takes_the_answer_of_another_process() {
         let rig = rig.clone();
         async move { rig.begin().await }
     });
-    let inbox = runbook_engine::journal::Journal::open_inbox(&rig.file).await.expect("open");
+    let inbox = runbook_engine::journal::Journal::open_inbox(&rig.file)
+        .await
+        .expect("open");
     loop {
         let plan = inbox.plan(crate::rig::RUN).await;
         if plan.is_ok() && rig.state().await.question().is_some() {
@@ -55,7 +70,10 @@ async fn a_driver_that_waits_takes_the_answer_of_another_process() {
         }
         tokio::task::yield_now().await;
     }
-    inbox.send(crate::rig::RUN, "ben", &approve(&nonce(&rig).await)).await.expect("sent");
+    inbox
+        .send(crate::rig::RUN, "ben", &approve(&nonce(&rig).await))
+        .await
+        .expect("sent");
     assert_eq!(driven.await.expect("no panic").outcome(), Outcome::Done);
 }
 
@@ -66,7 +84,10 @@ async fn a_gate_that_is_accepted_is_done_with_what_it_found() {
     assert_eq!(question.output, json!({ "by": "gate" }));
     rig.send(approve(&question.nonce)).await;
     assert_eq!(rig.resume().await.outcome(), Outcome::Done);
-    assert_eq!(rig.state().await.step("gate").expect("a step").output, json!({ "by": "gate" }));
+    assert_eq!(
+        rig.state().await.step("gate").expect("a step").output,
+        json!({ "by": "gate" })
+    );
 }
 
 #[tokio::test]
@@ -97,7 +118,12 @@ async fn an_answer_to_an_earlier_question_is_refused() {
     assert_eq!(rig.resume().await.question().about, About::Gate);
     rig.send(approve(&first.nonce)).await;
     rig.resume().await.question();
-    assert!(rig.refusal().await.expect("refused").contains("earlier question"));
+    assert!(
+        rig.refusal()
+            .await
+            .expect("refused")
+            .contains("earlier question")
+    );
 }
 
 #[tokio::test]
@@ -108,7 +134,10 @@ async fn an_answer_before_the_question_counts_for_nothing() {
     assert!(matches!(rig.begin_and_die_after(1).await, Life::Died));
     rig.send(approve(&guess)).await;
     assert_eq!(rig.resume().await.question().nonce, guess);
-    assert_eq!(rig.refusal().await.as_deref(), Some("the run asks nothing now"));
+    assert_eq!(
+        rig.refusal().await.as_deref(),
+        Some("the run asks nothing now")
+    );
     assert_eq!(rig.toy.cell("b"), None);
 }
 
@@ -121,9 +150,16 @@ async fn a_no_ends_a_run_that_wrote_nothing_and_halts_one_that_did() {
 
     let rig = Rig::new(vec![step("a"), gate(), step("b")]).await;
     let question = rig.begin().await.question();
-    rig.send(Command::Decline { nonce: question.nonce, reason: Some("too much is missing".into()) }).await;
+    rig.send(Command::Decline {
+        nonce: question.nonce,
+        reason: Some("too much is missing".into()),
+    })
+    .await;
     let (step, error) = rig.resume().await.halted();
-    assert_eq!((step.as_str(), error.as_str()), ("gate", "declined by ben: too much is missing"));
+    assert_eq!(
+        (step.as_str(), error.as_str()),
+        ("gate", "declined by ben: too much is missing")
+    );
     assert_eq!(rig.toy.cell("b"), None);
 }
 
@@ -162,13 +198,20 @@ async fn what_comes_after_an_abort_is_refused() {
     rig.send(Command::Abort { undo: false }).await;
     rig.send(approve(&question.nonce)).await;
     assert_eq!(rig.resume().await.outcome(), Outcome::Aborted);
-    assert_eq!(rig.refusal().await.as_deref(), Some("the run is over (aborted)"));
+    assert_eq!(
+        rig.refusal().await.as_deref(),
+        Some("the run is over (aborted)")
+    );
 }
 
 #[tokio::test]
 async fn an_abort_is_seen_between_steps_that_share_commits() {
     let rig = std::sync::Arc::new(Rig::new(vec![look("a"), look("b"), look("c"), look("d")]).await);
-    let sender = std::sync::Arc::new(runbook_engine::journal::Journal::open_inbox(&rig.file).await.expect("open"));
+    let sender = std::sync::Arc::new(
+        runbook_engine::journal::Journal::open_inbox(&rig.file)
+            .await
+            .expect("open"),
+    );
     let (to, mut from) = tokio::sync::mpsc::unbounded_channel();
     rig.hook(move |event, _| {
         if matches!(event, Event::Succeeded { step, .. } if step == "a") {
@@ -179,7 +222,10 @@ async fn an_abort_is_seen_between_steps_that_share_commits() {
     let rig2 = rig.clone();
     let abort = tokio::spawn(async move {
         from.recv().await;
-        sender.send(crate::rig::RUN, "ben", &Command::Abort { undo: false }).await.expect("sent");
+        sender
+            .send(crate::rig::RUN, "ben", &Command::Abort { undo: false })
+            .await
+            .expect("sent");
     });
     rig2.toy.script("b", &[crate::world::Fault::Transient]);
     let life = rig.begin().await;
@@ -191,11 +237,21 @@ async fn an_abort_is_seen_between_steps_that_share_commits() {
 async fn a_step_done_by_hand_must_be_the_one_the_run_stands_at() {
     let rig = Rig::new(vec![step("a"), gate(), step("b")]).await;
     rig.begin().await.question();
-    for (step, why) in [("a", "done already"), ("b", "not the step"), ("zz", "no step `zz`")] {
+    for (step, why) in [
+        ("a", "done already"),
+        ("b", "not the step"),
+        ("zz", "no step `zz`"),
+    ] {
         rig.send(Command::MarkDone { step: step.into() }).await;
         rig.resume().await.question();
-        assert!(rig.refusal().await.expect("refused").contains(why), "{step}");
+        assert!(
+            rig.refusal().await.expect("refused").contains(why),
+            "{step}"
+        );
     }
-    rig.send(Command::MarkDone { step: "gate".into() }).await;
+    rig.send(Command::MarkDone {
+        step: "gate".into(),
+    })
+    .await;
     assert_eq!(rig.resume().await.outcome(), Outcome::Done);
 }

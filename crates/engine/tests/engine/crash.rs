@@ -17,13 +17,17 @@ fn steps() -> Vec<PlannedStep> {
         look("looks").kind("check"),
         look("consent").doing(json!({ "asks": About::Approval })),
         step("plain"),
-        step("long").doing(sets(&["l1", "l2", "l3"])).guarded_by(&["plain"]),
+        step("long")
+            .doing(sets(&["l1", "l2", "l3"]))
+            .guarded_by(&["plain"]),
         step("lost-answer"),
         step("lost-request").guarded_by(&["plain"]),
         step("flaky"),
         step("slow").doing(json!({ "sets": ["slow"], "waits-ms": 5000 })),
         step("gate").doing(json!({ "sets": ["gate"], "asks": About::Gate })),
-        step("cut").guarded_by(&["plain", "long"]).with(|step| step.cutover = true),
+        step("cut")
+            .guarded_by(&["plain", "long"])
+            .with(|step| step.cutover = true),
         look("after"),
         step("last"),
     ]
@@ -33,7 +37,8 @@ async fn rig() -> Rig {
     let rig = Rig::new(steps()).await;
     rig.toy.script("lost-answer", &[Fault::AnswerLost]);
     rig.toy.script("lost-request", &[Fault::RequestLost]);
-    rig.toy.script("flaky", &[Fault::Transient, Fault::Transient]);
+    rig.toy
+        .script("flaky", &[Fault::Transient, Fault::Transient]);
     rig.people(&[yes(), yes(), yes(), yes()]);
     rig
 }
@@ -64,7 +69,10 @@ async fn killed_after_any_event() {
     // The last event is the end: there is nothing to resume.
     for at in 1..events {
         let rig = rig().await;
-        assert!(matches!(rig.begin_and_die_after(at).await, Life::Died), "after event {at}");
+        assert!(
+            matches!(rig.begin_and_die_after(at).await, Life::Died),
+            "after event {at}"
+        );
         ends_alike(&rig, &wanted, &format!("killed after event {at}")).await;
     }
 }
@@ -95,7 +103,12 @@ async fn killed_again_while_recovering() {
                 assert_eq!(ended, Ended::Finished(Outcome::Done));
             }
             if rig.state().await.finished_at.is_none() {
-                ends_alike(&rig, &wanted, &format!("killed after event {first}, then after {second} more")).await;
+                ends_alike(
+                    &rig,
+                    &wanted,
+                    &format!("killed after event {first}, then after {second} more"),
+                )
+                .await;
             }
         }
     }
@@ -104,12 +117,17 @@ async fn killed_again_while_recovering() {
 #[tokio::test]
 async fn a_request_under_way_is_waited_out_before_it_is_judged() {
     let rig = Rig::new(vec![step("a"), step("b")]).await;
-    rig.toy.script("a", &[Fault::LateAndDead(Duration::from_secs(9))]);
+    rig.toy
+        .script("a", &[Fault::LateAndDead(Duration::from_secs(9))]);
     assert!(matches!(rig.begin().await, Life::Died));
     assert_eq!(rig.toy.cell("a"), None, "it lands later");
     assert_eq!(rig.survive().await, Ended::Finished(Outcome::Done));
     // Judged at once, it would have been sent a second time.
-    assert!(rig.toy.counts().values().all(|count| *count == 1), "{:?}", rig.toy.effects());
+    assert!(
+        rig.toy.counts().values().all(|count| *count == 1),
+        "{:?}",
+        rig.toy.effects()
+    );
     assert_eq!(rig.count("succeeded a").await, 1);
     assert_eq!(rig.count("attempt-started a").await, 1);
 }
@@ -130,7 +148,11 @@ async fn an_interrupted_step_is_probed_before_its_guards() {
     assert!(matches!(rig.begin().await, Life::Died));
     rig.toy.put("a", "broken since");
     assert_eq!(rig.survive().await, Ended::Finished(Outcome::Done));
-    assert_eq!(rig.count("went-back b").await, 0, "found done, its guards no longer count");
+    assert_eq!(
+        rig.count("went-back b").await,
+        0,
+        "found done, its guards no longer count"
+    );
 }
 
 #[tokio::test]
@@ -147,15 +169,26 @@ async fn what_may_be_repeated_is_done_again_under_its_token() {
 async fn an_abort_is_not_forgotten_by_a_crash() {
     use runbook_engine::event::Command;
     for events in 1..=8 {
-        let rig = Rig::new(vec![step("a"), step("b").doing(json!({ "asks": About::Gate }))]).await;
+        let rig = Rig::new(vec![
+            step("a"),
+            step("b").doing(json!({ "asks": About::Gate })),
+        ])
+        .await;
         let asked = rig.begin().await;
-        assert!(matches!(asked, Life::Ended(Ended::Asking { .. })), "{asked:?}");
+        assert!(
+            matches!(asked, Life::Ended(Ended::Asking { .. })),
+            "{asked:?}"
+        );
         rig.send(Command::Abort { undo: false }).await;
         let mut life = rig.resume_and_die_after(events).await;
         while matches!(life, Life::Died) && rig.state().await.finished_at.is_none() {
             life = rig.resume().await;
         }
-        assert_eq!(rig.journal().find("7").await.expect("the run").outcome, Some(Outcome::Aborted), "after {events}");
+        assert_eq!(
+            rig.journal().find("7").await.expect("the run").outcome,
+            Some(Outcome::Aborted),
+            "after {events}"
+        );
         assert_eq!(rig.count("command-taken").await, 1);
     }
 }
@@ -163,7 +196,11 @@ async fn an_abort_is_not_forgotten_by_a_crash() {
 #[tokio::test]
 async fn a_refusal_is_not_forgotten_by_a_crash() {
     for events in 1..=5 {
-        let rig = Rig::new(vec![look("consent").doing(json!({ "asks": About::Approval })), step("a")]).await;
+        let rig = Rig::new(vec![
+            look("consent").doing(json!({ "asks": About::Approval })),
+            step("a"),
+        ])
+        .await;
         rig.people(&[no()]);
         let mut life = rig.begin_and_die_after(events).await;
         while rig.state().await.finished_at.is_none() {
@@ -171,7 +208,11 @@ async fn a_refusal_is_not_forgotten_by_a_crash() {
             life = rig.resume().await;
         }
         drop(life);
-        assert_eq!(rig.journal().find("7").await.expect("the run").outcome, Some(Outcome::Refused), "after {events}");
+        assert_eq!(
+            rig.journal().find("7").await.expect("the run").outcome,
+            Some(Outcome::Refused),
+            "after {events}"
+        );
         assert_eq!(rig.toy.writes(), 0);
     }
 }

@@ -30,9 +30,18 @@ async fn what_cannot_be_probed_is_asked() {
     assert_eq!(rig.toy.probed(), Vec::<String>::new());
     // Yes is no answer to it; another try is, and so is the word of a person who did it.
     let nonce = rig.state().await.question().expect("asked").1.nonce.clone();
-    rig.send(Command::Approve { nonce, reason: None }).await;
+    rig.send(Command::Approve {
+        nonce,
+        reason: None,
+    })
+    .await;
     assert_eq!(rig.resume().await.question().about, About::Doubt);
-    assert!(rig.refusal().await.expect("refused").contains("cannot be approved"));
+    assert!(
+        rig.refusal()
+            .await
+            .expect("refused")
+            .contains("cannot be approved")
+    );
     rig.send(Command::Retry).await;
     assert_eq!(rig.resume().await.outcome(), Outcome::Done);
     assert_eq!(rig.toy.cell("b").as_deref(), Some("new"));
@@ -81,7 +90,8 @@ async fn a_probe_that_fails_is_tried_as_often_as_the_step() {
     let rig = Rig::new(vec![step("a")]).await;
     rig.toy.die(At::After(1));
     assert!(matches!(rig.begin().await, Life::Died));
-    rig.toy.script("probe a", &[Fault::Transient, Fault::RequestLost]);
+    rig.toy
+        .script("probe a", &[Fault::Transient, Fault::RequestLost]);
     assert_eq!(rig.resume().await.outcome(), Outcome::Done);
 
     let rig = Rig::new(vec![step("a")]).await;
@@ -98,10 +108,17 @@ async fn an_outcome_unknown_at_the_last_attempt_is_probed_and_then_given_up() {
     let (at, error) = rig.begin().await.halted();
     assert_eq!((at.as_str(), error.as_str()), ("b", "no answer"));
     assert_eq!(rig.count("attempt-started b").await, 3);
-    assert_eq!(rig.count("found-not-done b").await, 3, "the last attempt too");
+    assert_eq!(
+        rig.count("found-not-done b").await,
+        3,
+        "the last attempt too"
+    );
 
     let rig = Rig::new(vec![step("a"), step("b")]).await;
-    rig.toy.script("b", &[Fault::RequestLost, Fault::RequestLost, Fault::AnswerLost]);
+    rig.toy.script(
+        "b",
+        &[Fault::RequestLost, Fault::RequestLost, Fault::AnswerLost],
+    );
     assert_eq!(rig.begin().await.outcome(), Outcome::Done);
 }
 
@@ -110,7 +127,11 @@ async fn an_attempt_that_was_lost_does_not_count() {
     let rig = Rig::new(vec![step("a")]).await;
     for number in 1..=5 {
         rig.toy.die(At::Before(number));
-        let life = if number == 1 { rig.begin().await } else { rig.resume().await };
+        let life = if number == 1 {
+            rig.begin().await
+        } else {
+            rig.resume().await
+        };
         assert!(matches!(life, Life::Died));
     }
     assert_eq!(rig.resume().await.outcome(), Outcome::Done);

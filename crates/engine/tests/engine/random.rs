@@ -44,7 +44,9 @@ fn case(seed: u64) -> Case {
     let mut faults = Vec::new();
     for number in 0..count {
         let id = format!("s{number}");
-        let keys: Vec<String> = (0..=dice.roll(3)).map(|key| format!("{id}-{key}")).collect();
+        let keys: Vec<String> = (0..=dice.roll(3))
+            .map(|key| format!("{id}-{key}"))
+            .collect();
         let mut made = match dice.roll(6) {
             0 => look(&id),
             1 => look(&id).doing(json!({ "asks": About::Approval })),
@@ -52,7 +54,10 @@ fn case(seed: u64) -> Case {
             3 => step(&id).doing(json!({ "sets": keys, "waits-ms": 1 + dice.roll(5000) })),
             _ => step(&id).doing(json!({ "sets": keys })),
         };
-        made.retry = Retry { attempts: 6, backoff: Duration::from_millis(1 + dice.roll(3000)) };
+        made.retry = Retry {
+            attempts: 6,
+            backoff: Duration::from_millis(1 + dice.roll(3000)),
+        };
         if number > 0 && dice.roll(2) == 0 {
             made.guards.push(guard(&format!("s{}", dice.roll(number))));
         }
@@ -79,7 +84,11 @@ fn case(seed: u64) -> Case {
             _ => Death::Request(At::After(1 + dice.roll(12) as usize)),
         })
         .collect();
-    Case { steps, faults, deaths }
+    Case {
+        steps,
+        faults,
+        deaths,
+    }
 }
 
 async fn rig(case: &Case) -> Rig {
@@ -107,7 +116,11 @@ async fn interrupted(case: &Case) -> Rig {
             (Death::Event(at), true) => rig.resume_and_die_after(*at).await,
             (Death::Request(at), begun) => {
                 rig.toy.die(*at);
-                if begun { rig.resume().await } else { rig.begin().await }
+                if begun {
+                    rig.resume().await
+                } else {
+                    rig.begin().await
+                }
             }
         };
         begun = true;
@@ -124,7 +137,10 @@ async fn interrupted(case: &Case) -> Rig {
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
 }
 
 proptest! {
@@ -149,7 +165,11 @@ fn the_same_seed_is_the_same_journal() {
         let journal = || {
             runtime().block_on(async {
                 let rig = interrupted(&case(seed)).await;
-                rig.recorded().await.into_iter().map(|it| (it.seq, it.at, it.epoch, it.event, it.hash)).collect::<Vec<_>>()
+                rig.recorded()
+                    .await
+                    .into_iter()
+                    .map(|it| (it.seq, it.at, it.epoch, it.event, it.hash))
+                    .collect::<Vec<_>>()
             })
         };
         assert_eq!(journal(), journal(), "seed {seed}");

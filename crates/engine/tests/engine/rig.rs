@@ -36,7 +36,10 @@ pub fn step(id: &str) -> PlannedStep {
         action: json!({ "sets": [id] }),
         modes: Vec::new(),
         timeout: Duration::from_secs(60),
-        retry: Retry { attempts: 3, backoff: Duration::from_secs(2) },
+        retry: Retry {
+            attempts: 3,
+            backoff: Duration::from_secs(2),
+        },
         on_failure: OnFailure::Stop,
         if_unreachable: IfUnreachable::Fail,
         guards: Vec::new(),
@@ -74,12 +77,18 @@ impl Words for PlannedStep {
 }
 
 pub fn guard(step: &str) -> Guard {
-    Guard { step: step.into(), max_age: None, broken: Broken::Back }
+    Guard {
+        step: step.into(),
+        max_age: None,
+        broken: Broken::Back,
+    }
 }
 
 /// A step that looks and changes nothing.
 pub fn look(id: &str) -> PlannedStep {
-    step(id).doing(json!({})).with(|step| step.in_doubt = InDoubt::Repeat)
+    step(id)
+        .doing(json!({}))
+        .with(|step| step.in_doubt = InDoubt::Repeat)
 }
 
 pub fn plan(steps: Vec<PlannedStep>) -> Plan {
@@ -107,7 +116,10 @@ pub fn start() -> Timestamp {
 pub enum Life {
     Ended(Ended),
     Died,
+    // Looked at by those who print it.
+    #[allow(dead_code)]
     Lost(Lost),
+    #[allow(dead_code)]
     NotResumed(ResumeError),
 }
 
@@ -169,16 +181,26 @@ pub struct People(Mutex<VecDeque<Answer>>);
 #[async_trait]
 impl Person for People {
     async fn answer(&self, _step: &str, _question: &Question) -> Answer {
-        self.0.lock().expect("not poisoned").pop_front().unwrap_or(Answer::Leave)
+        self.0
+            .lock()
+            .expect("not poisoned")
+            .pop_front()
+            .unwrap_or(Answer::Leave)
     }
 }
 
 pub fn yes() -> Answer {
-    Answer::Approve { by: "ana".into(), reason: None }
+    Answer::Approve {
+        by: "ana".into(),
+        reason: None,
+    }
 }
 
 pub fn no() -> Answer {
-    Answer::Decline { by: "ana".into(), reason: Some("not today".into()) }
+    Answer::Decline {
+        by: "ana".into(),
+        reason: Some("not today".into()),
+    }
 }
 
 /// One state file, one world, one run; drivers come and go.
@@ -202,10 +224,13 @@ impl Rig {
     }
 
     pub async fn of(plan: Plan) -> Rig {
+        Rig::with_clock(plan, Clock::set(start())).await
+    }
+
+    pub async fn with_clock(plan: Plan, clock: Clock) -> Rig {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("state.db");
         let journal = Journal::open(&file).await.expect("a new state file");
-        let clock = Clock::set(start());
         Rig {
             _folder: folder,
             file,
@@ -227,7 +252,11 @@ impl Rig {
 
     /// What the people here will say, one after the other.
     pub fn people(&self, answers: &[Answer]) {
-        self.people.0.lock().expect("not poisoned").extend(answers.iter().cloned());
+        self.people
+            .0
+            .lock()
+            .expect("not poisoned")
+            .extend(answers.iter().cloned());
     }
 
     /// Called at each event of every driver from now on.
@@ -245,7 +274,11 @@ impl Rig {
     /// A driver that is dead as soon as nobody polls it: its process never existed.
     pub fn holder(&self) -> Holder {
         let number = self.drivers.fetch_add(1, Ordering::SeqCst);
-        Holder { pid: i64::from(u32::MAX), started: "never".into(), ..Holder::of_process(&format!("driver-{number}"), 1) }
+        Holder {
+            pid: i64::from(u32::MAX),
+            started: "never".into(),
+            ..Holder::of_process(&format!("driver-{number}"), 1)
+        }
     }
 
     pub async fn begin(&self) -> Life {
@@ -276,12 +309,24 @@ impl Rig {
     }
 
     async fn live(&self, begin: bool, dies_after: Option<usize>) -> Life {
+        if !begin {
+            self.renew().await;
+        }
         let (caller, called) = stop();
         *self.stop.lock().expect("not poisoned") = Some(caller);
         let hook = self.hook.lock().expect("not poisoned").clone();
-        let watcher: Arc<dyn Observer> = Arc::new(Watcher { dies_after, seen: AtomicUsize::new(0), hook });
+        let watcher: Arc<dyn Observer> = Arc::new(Watcher {
+            dies_after,
+            seen: AtomicUsize::new(0),
+            hook,
+        });
         let (journal, holder, clock) = (self.journal(), self.holder(), self.clock.clone());
-        let (plan, toy, people, nonces) = (self.plan.clone(), self.toy.clone(), self.people.clone(), self.nonces.clone());
+        let (plan, toy, people, nonces) = (
+            self.plan.clone(),
+            self.toy.clone(),
+            self.people.clone(),
+            self.nonces.clone(),
+        );
         let life = tokio::spawn(async move {
             let log = if begin {
                 match RunLog::begin(journal, RUN, plan.clone(), &holder, clock, watcher).await {
@@ -296,8 +341,14 @@ impl Rig {
             };
             let steps = steps(&plan);
             let chance = move || nonces.fetch_add(1, Ordering::SeqCst) + 1;
-            let driver =
-                Driver { log, steps: &steps, world: &toy, person: &*people, stop: called, chance: &chance };
+            let driver = Driver {
+                log,
+                steps: &steps,
+                world: &toy,
+                person: &*people,
+                stop: called,
+                chance: &chance,
+            };
             match driver.drive().await {
                 Ok(ended) => Life::Ended(ended),
                 Err(lost) => Life::Lost(lost),
@@ -312,8 +363,25 @@ impl Rig {
         }
     }
 
+    /// A lease is renewed in real time, and the clock here runs ahead of it. What the driver before would have done by
+    /// now is done for it, unless it gave its lease back.
+    async fn renew(&self) {
+        use sqlx::{ConnectOptions as _, Connection as _};
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&self.file);
+        let mut db = options.connect().await.expect("a state file");
+        sqlx::query("UPDATE lease SET until = max(until, ?1) WHERE until <> 0")
+            .bind((self.clock.now() + runbook_engine::lease::TERM).as_millisecond())
+            .execute(&mut db)
+            .await
+            .expect("renewed");
+        db.close().await.expect("closed");
+    }
+
     pub async fn send(&self, command: Command) {
-        self.journal().send(RUN, "ben", &command).await.expect("sent");
+        self.journal()
+            .send(RUN, "ben", &command)
+            .await
+            .expect("sent");
     }
 
     pub async fn recorded(&self) -> Vec<Recorded> {
@@ -321,7 +389,11 @@ impl Rig {
     }
 
     pub async fn events(&self) -> Vec<Event> {
-        self.recorded().await.into_iter().map(|recorded| recorded.event).collect()
+        self.recorded()
+            .await
+            .into_iter()
+            .map(|recorded| recorded.event)
+            .collect()
     }
 
     /// The names of the events with their steps, such as `succeeded a`.
@@ -338,27 +410,42 @@ impl Rig {
 
     /// How often an event stands in the journal.
     pub async fn count(&self, told: &str) -> usize {
-        self.told().await.iter().filter(|line| *line == told).count()
+        self.told()
+            .await
+            .iter()
+            .filter(|line| *line == told)
+            .count()
     }
 
     pub async fn state(&self) -> RunState {
         let events = self.recorded().await;
-        RunState::of(&self.plan, events.iter().map(|event| (event.at, &event.event))).expect("they add up")
+        RunState::of(
+            &self.plan,
+            events.iter().map(|event| (event.at, &event.event)),
+        )
+        .expect("they add up")
     }
 
     /// Does to the state file what no part of the program does.
     pub async fn run_sql(&self, sql: &'static str) -> Result<(), sqlx::Error> {
         use sqlx::{ConnectOptions as _, Connection as _};
-        let mut db = sqlx::sqlite::SqliteConnectOptions::new().filename(&self.file).connect().await?;
+        let mut db = sqlx::sqlite::SqliteConnectOptions::new()
+            .filename(&self.file)
+            .connect()
+            .await?;
         sqlx::query(sql).execute(&mut db).await?;
         db.close().await
     }
 
     /// Why the last command was refused.
     pub async fn refusal(&self) -> Option<String> {
-        self.events().await.into_iter().rev().find_map(|event| match event {
-            Event::CommandTaken { refused, .. } => refused,
-            _ => None,
-        })
+        self.events()
+            .await
+            .into_iter()
+            .rev()
+            .find_map(|event| match event {
+                Event::CommandTaken { refused, .. } => refused,
+                _ => None,
+            })
     }
 }

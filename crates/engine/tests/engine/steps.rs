@@ -12,7 +12,12 @@ use crate::world::{At, Fault};
 
 #[tokio::test]
 async fn pauses_between_attempts_double() {
-    let many = step("a").with(|step| step.retry = Retry { attempts: 7, backoff: Duration::from_secs(2) });
+    let many = step("a").with(|step| {
+        step.retry = Retry {
+            attempts: 7,
+            backoff: Duration::from_secs(2),
+        }
+    });
     let rig = Rig::new(vec![many]).await;
     rig.toy.script("a", &[Fault::Transient; 6]);
     assert_eq!(rig.begin().await.outcome(), Outcome::Done);
@@ -53,21 +58,52 @@ async fn a_run_that_stands_still_stands_still_until_somebody_says_something() {
 async fn a_run_that_fails_before_it_wrote_is_refused() {
     let check = look("check").kind("check");
     let bad = step("b").doing(json!({ "sets": ["b"], "finding": "no right to do it" }));
-    let rig = Rig::new(vec![check, look("l"), bad.clone(), bad.with(|step| step.id = "c".into())]).await;
+    let rig = Rig::new(vec![
+        check,
+        look("l"),
+        bad.clone(),
+        bad.with(|step| step.id = "c".into()),
+    ])
+    .await;
     assert_eq!(rig.begin().await.outcome(), Outcome::Refused);
     assert_eq!(rig.toy.writes(), 0);
     let state = rig.state().await;
-    let error = state.step("check").expect("a step").error.clone().expect("why");
+    let error = state
+        .step("check")
+        .expect("a step")
+        .error
+        .clone()
+        .expect("why");
     assert_eq!(error, "b: no right to do it; c: no right to do it");
-    assert!(state.step("check").expect("a step").checkpoints.contains_key("findings"));
+    assert!(
+        state
+            .step("check")
+            .expect("a step")
+            .checkpoints
+            .contains_key("findings")
+    );
     // The next run may begin.
-    assert!(rig.journal().runs().await.expect("runs").iter().all(|run| run.finished_at.is_some()));
+    assert!(
+        rig.journal()
+            .runs()
+            .await
+            .expect("runs")
+            .iter()
+            .all(|run| run.finished_at.is_some())
+    );
 }
 
 #[tokio::test]
 async fn a_check_that_fails_forbids_the_run_unless_its_site_may_be_gone() {
-    for (rule, outcome) in [(IfUnreachable::Fail, Outcome::Refused), (IfUnreachable::Owe, Outcome::Done)] {
-        let rig = Rig::new(vec![look("check").kind("check"), step("b").with(|step| step.if_unreachable = rule)]).await;
+    for (rule, outcome) in [
+        (IfUnreachable::Fail, Outcome::Refused),
+        (IfUnreachable::Owe, Outcome::Done),
+    ] {
+        let rig = Rig::new(vec![
+            look("check").kind("check"),
+            step("b").with(|step| step.if_unreachable = rule),
+        ])
+        .await;
         rig.toy.script("check b", &[Fault::Unreachable]);
         assert_eq!(rig.begin().await.outcome(), outcome);
     }
@@ -75,7 +111,9 @@ async fn a_check_that_fails_forbids_the_run_unless_its_site_may_be_gone() {
 
 #[tokio::test]
 async fn a_check_that_hangs_ends() {
-    let check = look("check").kind("check").with(|step| step.timeout = Duration::from_millis(50));
+    let check = look("check")
+        .kind("check")
+        .with(|step| step.timeout = Duration::from_millis(50));
     let rig = Rig::new(vec![check, step("b")]).await;
     rig.toy.script("check b", &[Fault::Hang]);
     assert_eq!(rig.begin().await.outcome(), Outcome::Refused);
@@ -84,7 +122,12 @@ async fn a_check_that_hangs_ends() {
 #[tokio::test]
 async fn on_failure_decides_what_follows_the_last_attempt() {
     for rule in [OnFailure::Stop, OnFailure::Ask, OnFailure::Continue] {
-        let rig = Rig::new(vec![step("a"), step("b").with(|step| step.on_failure = rule), step("c")]).await;
+        let rig = Rig::new(vec![
+            step("a"),
+            step("b").with(|step| step.on_failure = rule),
+            step("c"),
+        ])
+        .await;
         rig.toy.script("b", &[Fault::Transient; 3]);
         let life = rig.begin().await;
         assert_eq!(rig.count("attempt-started b").await, 3);
@@ -106,16 +149,35 @@ async fn on_failure_decides_what_follows_the_last_attempt() {
 
 #[tokio::test]
 async fn an_attempt_ends_when_its_time_is_up_and_is_then_in_doubt() {
-    let rig = Rig::new(vec![step("a").with(|step| step.timeout = Duration::from_millis(50))]).await;
+    let rig = Rig::new(vec![
+        step("a").with(|step| step.timeout = Duration::from_millis(50)),
+    ])
+    .await;
     rig.toy.script("a", &[Fault::Hang]);
     assert_eq!(rig.begin().await.outcome(), Outcome::Done);
-    let failed = rig.events().await.into_iter().find_map(|event| match event {
-        Event::AttemptFailed { sort, error, next_at, .. } => Some((sort, error, next_at)),
-        _ => None,
-    });
+    let failed = rig
+        .events()
+        .await
+        .into_iter()
+        .find_map(|event| match event {
+            Event::AttemptFailed {
+                sort,
+                error,
+                next_at,
+                ..
+            } => Some((sort, error, next_at)),
+            _ => None,
+        });
     let (sort, error, next_at) = failed.expect("it failed");
-    assert_eq!((sort, error.as_str()), (Sort::Unknown, "no end after 50 ms"));
-    assert_eq!(next_at.as_second() - start().as_second(), 10, "its request may be under way so long");
+    assert_eq!(
+        (sort, error.as_str()),
+        (Sort::Unknown, "no end after 50 ms")
+    );
+    assert_eq!(
+        next_at.as_second() - start().as_second(),
+        10,
+        "its request may be under way so long"
+    );
     assert_eq!(rig.count("found-not-done a").await, 1);
 }
 
@@ -130,7 +192,12 @@ async fn a_probe_that_hangs_ends() {
 
 #[tokio::test]
 async fn what_cannot_be_done_at_a_site_that_is_gone_is_owed() {
-    for fault in [Fault::Unreachable, Fault::Transient, Fault::Permanent, Fault::RequestLost] {
+    for fault in [
+        Fault::Unreachable,
+        Fault::Transient,
+        Fault::Permanent,
+        Fault::RequestLost,
+    ] {
         let owing = step("a")
             .doing(json!({ "sets": ["a"], "owes": "fence" }))
             .with(|step| step.if_unreachable = IfUnreachable::Owe);
@@ -179,7 +246,10 @@ async fn ctrl_c_ends_a_wait_at_a_safe_point_and_counts_no_attempt() {
     });
     rig.toy.script("b", &[Fault::Transient]);
     let life = rig.begin().await;
-    assert!(matches!(life, Life::Ended(Ended::Paused { ref by }) if by == "ctrl-c"), "{life:?}");
+    assert!(
+        matches!(life, Life::Ended(Ended::Paused { ref by }) if by == "ctrl-c"),
+        "{life:?}"
+    );
     assert_eq!(rig.told().await.last().map(String::as_str), Some("paused"));
     assert_eq!(rig.survive().await, Ended::Finished(Outcome::Done));
     assert_eq!(rig.count("taken-over").await, 0, "the lease was given back");
@@ -187,21 +257,40 @@ async fn ctrl_c_ends_a_wait_at_a_safe_point_and_counts_no_attempt() {
 
 #[tokio::test]
 async fn a_long_step_goes_on_from_its_checkpoints() {
-    let rig = Rig::new(vec![step("a").doing(crate::world::sets(&["a1", "a2", "a3"]))]).await;
+    let rig = Rig::new(vec![
+        step("a").doing(crate::world::sets(&["a1", "a2", "a3"])),
+    ])
+    .await;
     rig.toy.die(At::After(2));
     assert!(matches!(rig.begin().await, Life::Died));
     assert_eq!(rig.survive().await, Ended::Finished(Outcome::Done));
     assert_eq!(rig.toy.effects().len(), 3);
-    assert_eq!(rig.count("checkpoint a").await, 2, "the one that the crash took is not made up");
+    assert_eq!(
+        rig.count("checkpoint a").await,
+        2,
+        "the one that the crash took is not made up"
+    );
 }
 
 #[tokio::test]
 async fn an_original_is_saved_once_and_never_overwritten() {
-    let rig = Rig::new(vec![step("a"), step("again").doing(crate::world::sets(&["a", "x"]))]).await;
+    let rig = Rig::new(vec![
+        step("a"),
+        step("again").doing(crate::world::sets(&["a", "x"])),
+    ])
+    .await;
     rig.toy.put("a", "first");
     rig.toy.script("a", &[Fault::Transient]);
     assert_eq!(rig.begin().await.outcome(), Outcome::Done);
-    let originals: Vec<_> = rig.told().await.into_iter().filter(|line| line.starts_with("original-saved")).collect();
+    let originals: Vec<_> = rig
+        .told()
+        .await
+        .into_iter()
+        .filter(|line| line.starts_with("original-saved"))
+        .collect();
     assert_eq!(originals, ["original-saved a", "original-saved again"]);
-    assert_eq!(rig.state().await.originals[&("toy".to_owned(), "a".to_owned())], json!("first"));
+    assert_eq!(
+        rig.state().await.originals[&("toy".to_owned(), "a".to_owned())],
+        json!("first")
+    );
 }

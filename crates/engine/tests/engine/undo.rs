@@ -1,7 +1,9 @@
 //! Rule 2: the way back, up to the cutover and never across it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use runbook_engine::clock::Clock;
 use runbook_engine::event::{About, Command, Event, Outcome};
 use runbook_engine::executor::Ended;
 use runbook_engine::plan::{IfUnreachable, PlannedStep};
@@ -13,13 +15,22 @@ use crate::world::{At, Fault, sets};
 const UNDO: Command = Command::Abort { undo: true };
 
 fn cut() -> PlannedStep {
-    step("cut").doing(json!({ "sets": ["cut"], "withdraws": true })).with(|step| step.cutover = true)
+    step("cut")
+        .doing(json!({ "sets": ["cut"], "withdraws": true }))
+        .with(|step| step.cutover = true)
 }
 
 /// Three steps done, then a gate.
 async fn at_a_gate() -> Rig {
     let gate = step("gate").doing(json!({ "sets": ["gate"], "asks": About::Gate }));
-    let rig = Rig::new(vec![step("a"), step("b").doing(sets(&["b1", "b2"])), gate, cut(), step("last")]).await;
+    let rig = Rig::new(vec![
+        step("a"),
+        step("b").doing(sets(&["b1", "b2"])),
+        gate,
+        cut(),
+        step("last"),
+    ])
+    .await;
     rig.toy.put("a", "old");
     rig.toy.put("b2", "older");
     assert_eq!(rig.begin().await.question().about, About::Gate);
@@ -28,7 +39,10 @@ async fn at_a_gate() -> Rig {
 
 async fn originals_are_back(rig: &Rig) {
     let cells = rig.toy.cells();
-    let seen: Vec<_> = ["a", "b1", "b2", "gate"].iter().map(|key| cells.get(*key).cloned().unwrap_or_default()).collect();
+    let seen: Vec<_> = ["a", "b1", "b2", "gate"]
+        .iter()
+        .map(|key| cells.get(*key).cloned().unwrap_or_default())
+        .collect();
     assert_eq!(seen, ["old", "-", "older", "-"]);
 }
 
@@ -38,9 +52,21 @@ async fn steps_are_undone_in_reverse_order() {
     rig.send(UNDO).await;
     assert_eq!(rig.resume().await.outcome(), Outcome::Undone);
     originals_are_back(&rig).await;
-    let undone: Vec<_> = rig.told().await.into_iter().filter(|line| line.starts_with("undo-finished")).collect();
-    assert_eq!(undone, ["undo-finished gate", "undo-finished b", "undo-finished a"]);
-    assert_eq!(rig.count("undo-started last").await, 0, "it was never begun");
+    let undone: Vec<_> = rig
+        .told()
+        .await
+        .into_iter()
+        .filter(|line| line.starts_with("undo-finished"))
+        .collect();
+    assert_eq!(
+        undone,
+        ["undo-finished gate", "undo-finished b", "undo-finished a"]
+    );
+    assert_eq!(
+        rig.count("undo-started last").await,
+        0,
+        "it was never begun"
+    );
     assert!(rig.state().await.question().is_none());
 }
 
@@ -50,7 +76,10 @@ async fn an_abort_leaves_everything_as_it_is() {
     rig.send(Command::Abort { undo: false }).await;
     assert_eq!(rig.resume().await.outcome(), Outcome::Aborted);
     assert_eq!(rig.toy.cell("a").as_deref(), Some("new"));
-    assert!(rig.state().await.question().is_none(), "no answer counts any more");
+    assert!(
+        rig.state().await.question().is_none(),
+        "no answer counts any more"
+    );
 }
 
 #[tokio::test]
@@ -64,8 +93,15 @@ async fn killed_anywhere_on_the_way_back() {
     for at in 1..events {
         let rig = at_a_gate().await;
         rig.send(UNDO).await;
-        assert!(matches!(rig.resume_and_die_after(at).await, Life::Died), "after {at}");
-        assert_eq!(rig.survive().await, Ended::Finished(Outcome::Undone), "after {at}");
+        assert!(
+            matches!(rig.resume_and_die_after(at).await, Life::Died),
+            "after {at}"
+        );
+        assert_eq!(
+            rig.survive().await,
+            Ended::Finished(Outcome::Undone),
+            "after {at}"
+        );
         originals_are_back(&rig).await;
         assert_eq!(rig.toy.counts(), whole.toy.counts(), "after {at}");
     }
@@ -75,7 +111,11 @@ async fn killed_anywhere_on_the_way_back() {
             rig.toy.die(edge);
             rig.send(UNDO).await;
             assert!(matches!(rig.resume().await, Life::Died), "{edge:?}");
-            assert_eq!(rig.survive().await, Ended::Finished(Outcome::Undone), "{edge:?}");
+            assert_eq!(
+                rig.survive().await,
+                Ended::Finished(Outcome::Undone),
+                "{edge:?}"
+            );
             originals_are_back(&rig).await;
         }
     }
@@ -88,7 +128,12 @@ async fn after_the_cutover_the_undo_is_refused() {
     rig.begin().await.question();
     rig.send(UNDO).await;
     assert_eq!(rig.resume().await.question().about, About::Gate);
-    assert!(rig.refusal().await.expect("refused").contains("run failback instead"));
+    assert!(
+        rig.refusal()
+            .await
+            .expect("refused")
+            .contains("run failback instead")
+    );
     assert_eq!(rig.toy.cell("a").as_deref(), Some("new"));
 }
 
@@ -106,7 +151,12 @@ async fn a_cutover_in_doubt_is_undone_only_if_it_never_moved() {
         } else {
             // Refused, the run goes on forward: the probe finds it done.
             assert_eq!(life.outcome(), Outcome::Done);
-            assert!(rig.refusal().await.expect("refused").contains("may have moved the clients"));
+            assert!(
+                rig.refusal()
+                    .await
+                    .expect("refused")
+                    .contains("may have moved the clients")
+            );
         }
     }
 }
@@ -114,11 +164,17 @@ async fn a_cutover_in_doubt_is_undone_only_if_it_never_moved() {
 #[tokio::test]
 async fn a_withdrawal_waits_until_the_request_can_no_longer_arrive() {
     let rig = Rig::new(vec![step("a"), cut()]).await;
-    rig.toy.script("cut", &[Fault::LateAndDead(Duration::from_secs(9))]);
+    rig.toy
+        .script("cut", &[Fault::LateAndDead(Duration::from_secs(9))]);
     assert!(matches!(rig.begin().await, Life::Died));
     rig.send(UNDO).await;
     assert_eq!(rig.resume().await.outcome(), Outcome::Done);
-    assert!(rig.refusal().await.expect("refused").contains("may have moved"));
+    assert!(
+        rig.refusal()
+            .await
+            .expect("refused")
+            .contains("may have moved")
+    );
 }
 
 #[tokio::test]
@@ -140,8 +196,16 @@ async fn what_cannot_be_undone_is_stuck_and_the_rest_is_undone() {
         let rig = at_a_gate().await;
         rig.toy.script("undo b", &[fault; 9]);
         rig.send(UNDO).await;
-        assert_eq!(rig.resume().await.outcome(), Outcome::UndoIncomplete, "{fault:?}");
-        assert_eq!(rig.toy.cell("a").as_deref(), Some("old"), "the others are back");
+        assert_eq!(
+            rig.resume().await.outcome(),
+            Outcome::UndoIncomplete,
+            "{fault:?}"
+        );
+        assert_eq!(
+            rig.toy.cell("a").as_deref(),
+            Some("old"),
+            "the others are back"
+        );
         assert_eq!(rig.count("undo-failed b").await, 1);
         assert!(rig.state().await.step("b").expect("a step").error.is_some());
     }
@@ -150,7 +214,8 @@ async fn what_cannot_be_undone_is_stuck_and_the_rest_is_undone() {
 #[tokio::test]
 async fn an_undo_is_tried_again() {
     let rig = at_a_gate().await;
-    rig.toy.script("undo b", &[Fault::Transient, Fault::AnswerLost]);
+    rig.toy
+        .script("undo b", &[Fault::Transient, Fault::AnswerLost]);
     rig.send(UNDO).await;
     assert_eq!(rig.resume().await.outcome(), Outcome::Undone);
     originals_are_back(&rig).await;
@@ -158,18 +223,18 @@ async fn an_undo_is_tried_again() {
 
 #[tokio::test]
 async fn a_stuck_step_can_still_be_tried_again_or_done_by_hand_after_a_crash() {
-    for command in [Command::Retry, Command::MarkDone { step: "gate".into() }] {
+    for command in [
+        Command::Retry,
+        Command::MarkDone {
+            step: "gate".into(),
+        },
+    ] {
         let rig = at_a_gate().await;
         rig.toy.script("undo gate", &[Fault::Permanent]);
         rig.send(UNDO).await;
-        let upto = 5; // command taken, abort, undo started, undo failed
-        let mut life = rig.resume_and_die_after(1).await;
-        for _ in 0..upto {
-            if rig.count("undo-failed gate").await == 1 {
-                break;
-            }
-            life = rig.resume_and_die_after(2).await;
-        }
+        // Command taken, abort requested, undo started, undo failed.
+        let life = rig.resume_and_die_after(4).await;
+        assert_eq!(rig.count("undo-failed gate").await, 1);
         assert!(matches!(life, Life::Died), "{life:?}");
         rig.send(command.clone()).await;
         assert_eq!(rig.resume().await.outcome(), Outcome::Undone, "{command:?}");
@@ -179,7 +244,8 @@ async fn a_stuck_step_can_still_be_tried_again_or_done_by_hand_after_a_crash() {
 #[tokio::test]
 async fn what_is_in_doubt_is_probed_before_it_is_undone_once_it_can_no_longer_arrive() {
     let rig = Rig::new(vec![step("a"), step("b"), cut()]).await;
-    rig.toy.script("b", &[Fault::LateAndDead(Duration::from_secs(9))]);
+    rig.toy
+        .script("b", &[Fault::LateAndDead(Duration::from_secs(9))]);
     assert!(matches!(rig.begin().await, Life::Died));
     rig.send(UNDO).await;
     assert_eq!(rig.resume().await.outcome(), Outcome::Undone);
@@ -208,7 +274,9 @@ async fn unwinding_asks_nobody() {
 #[tokio::test]
 async fn what_was_owed_for_a_move_that_was_undone_is_not_owed() {
     for command in [UNDO, Command::Abort { undo: false }] {
-        let owing = step("a").doing(json!({ "sets": ["a"], "owes": "fence" })).with(|step| step.if_unreachable = IfUnreachable::Owe);
+        let owing = step("a")
+            .doing(json!({ "sets": ["a"], "owes": "fence" }))
+            .with(|step| step.if_unreachable = IfUnreachable::Owe);
         let gate = look("gate").doing(json!({ "asks": About::Gate }));
         let rig = Rig::new(vec![owing, gate, cut()]).await;
         rig.toy.cut_off("a");
@@ -217,7 +285,11 @@ async fn what_was_owed_for_a_move_that_was_undone_is_not_owed() {
         rig.toy.bring_back("a");
         rig.send(command).await;
         rig.resume().await.outcome();
-        assert_eq!(rig.journal().find("7").await.expect("the run").owed, [], "its site still serves: it must not be fenced");
+        assert_eq!(
+            rig.journal().find("7").await.expect("the run").owed,
+            [],
+            "its site still serves: it must not be fenced"
+        );
     }
 }
 
@@ -229,32 +301,57 @@ async fn while_unwinding_other_commands_are_refused() {
     for command in [
         UNDO,
         Command::Abort { undo: false },
-        Command::Approve { nonce: nonce.clone(), reason: None },
-        Command::Decline { nonce, reason: None },
+        Command::Approve {
+            nonce: nonce.clone(),
+            reason: None,
+        },
+        Command::Decline {
+            nonce,
+            reason: None,
+        },
         Command::Retry,
         Command::MarkDone { step: "cut".into() },
     ] {
         rig.send(command).await;
     }
     assert_eq!(rig.resume().await.outcome(), Outcome::Undone);
-    let refused = rig.events().await.into_iter().filter(|event| matches!(event, Event::CommandTaken { refused: Some(_), .. })).count();
+    let refused = rig
+        .events()
+        .await
+        .into_iter()
+        .filter(|event| {
+            matches!(
+                event,
+                Event::CommandTaken {
+                    refused: Some(_),
+                    ..
+                }
+            )
+        })
+        .count();
     assert_eq!(refused, 6);
 }
 
 #[tokio::test]
 async fn an_abort_ends_a_step_that_waits() {
-    let waits = step("w").doing(json!({ "sets": ["w"], "waits-ms": 3_600_000 }));
-    let rig = Rig::of(runbook_engine::plan::Plan { time_scale: 1.0, ..crate::rig::plan(vec![step("a"), waits]) }).await;
-    // The clock of the test would wait no time at all, so the step is asked to stop before it begins to.
-    let rig = std::sync::Arc::new(rig);
-    let stopper = std::sync::Arc::downgrade(&rig);
+    let waits = step("w").doing(json!({ "sets": ["w"], "waits-ms": 40_000 }));
+    // On the wall's clock: the other one would not wait.
+    let rig =
+        Arc::new(Rig::with_clock(crate::rig::plan(vec![step("a"), waits]), Clock::wall(1.0)).await);
+    let (to, mut from) = tokio::sync::mpsc::unbounded_channel();
     rig.hook(move |event, _| {
-        if matches!(event, Event::Succeeded { step, .. } if step == "a") {
-            stopper.upgrade().expect("alive").stop();
+        if matches!(event, Event::AttemptStarted { step, .. } if step == "w") {
+            let _ = to.send(());
         }
     });
-    assert!(matches!(rig.begin().await.ended(), Ended::Paused { .. }));
-    rig.send(UNDO).await;
-    assert_eq!(rig.resume().await.outcome(), Outcome::Undone);
+    let sender = rig.clone();
+    let abort = tokio::spawn(async move {
+        from.recv().await;
+        sender.send(UNDO).await;
+    });
+    assert_eq!(rig.begin().await.outcome(), Outcome::Undone);
+    abort.await.expect("no panic");
+    assert_eq!(rig.count("attempt-paused w").await, 1);
     assert_eq!(rig.toy.cell("w"), None);
+    assert_eq!(rig.toy.cell("a").as_deref(), Some("-"));
 }

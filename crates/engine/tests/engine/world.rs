@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use runbook_engine::clock::Clock;
 use runbook_engine::event::{About, Change, Owed};
-use runbook_engine::step::{Done, Finding, Probe, ReadContext, Step, StepError, World, WriteContext};
+use runbook_engine::step::{
+    Done, Finding, Probe, ReadContext, Step, StepError, World, WriteContext,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -102,8 +104,14 @@ impl World for Toy {
 
 impl Toy {
     pub fn new(clock: &Clock) -> Toy {
-        let reader = Reader { inner: Arc::default(), clock: clock.clone() };
-        Toy { writer: Writer(reader.clone()), reader }
+        let reader = Reader {
+            inner: Arc::default(),
+            clock: clock.clone(),
+        };
+        Toy {
+            writer: Writer(reader.clone()),
+            reader,
+        }
     }
 
     /// Somebody else, or the test, sets a cell.
@@ -126,10 +134,12 @@ impl Toy {
 
     /// How often each request took effect.
     pub fn counts(&self) -> BTreeMap<Effect, usize> {
-        self.effects().into_iter().fold(BTreeMap::new(), |mut counts, effect| {
-            *counts.entry(effect).or_default() += 1;
-            counts
-        })
+        self.effects()
+            .into_iter()
+            .fold(BTreeMap::new(), |mut counts, effect| {
+                *counts.entry(effect).or_default() += 1;
+                counts
+            })
     }
 
     /// Requests that write, with or without effect.
@@ -144,7 +154,12 @@ impl Toy {
 
     /// What happens to the next requests under a name: a step's id for its writes, `probe ID`, `undo ID`, `check ID`.
     pub fn script(&self, name: &str, faults: &[Fault]) {
-        self.reader.now().faults.entry(name.into()).or_default().extend(faults);
+        self.reader
+            .now()
+            .faults
+            .entry(name.into())
+            .or_default()
+            .extend(faults);
     }
 
     pub fn unscript(&self) {
@@ -168,8 +183,15 @@ impl Reader {
     /// The world as it is at this time: what was under way and is due has landed.
     fn now(&self) -> MutexGuard<'_, Inner> {
         let now = self.clock.now();
-        let mut inner = self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let landed = inner.under_way.extract_if(.., |(at, _)| *at <= now).map(|(_, effect)| effect).collect::<Vec<_>>();
+        let mut inner = self
+            .inner
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let landed = inner
+            .under_way
+            .extract_if(.., |(at, _)| *at <= now)
+            .map(|(_, effect)| effect)
+            .collect::<Vec<_>>();
         for effect in landed {
             inner.land(effect);
         }
@@ -179,14 +201,25 @@ impl Reader {
     async fn fault(&self, step: &str, verb: &str) -> Result<Option<Fault>, StepError> {
         let fault = {
             let mut inner = self.now();
-            let name = if verb.is_empty() { step.to_owned() } else { format!("{verb} {step}") };
+            let name = if verb.is_empty() {
+                step.to_owned()
+            } else {
+                format!("{verb} {step}")
+            };
             let scripted = inner.faults.get_mut(&name).and_then(VecDeque::pop_front);
-            scripted.or_else(|| inner.unreachable.contains(step).then_some(Fault::Unreachable))
+            scripted.or_else(|| {
+                inner
+                    .unreachable
+                    .contains(step)
+                    .then_some(Fault::Unreachable)
+            })
         };
         match fault {
             Some(Fault::Transient) => Err(StepError::transient("503")),
             Some(Fault::Permanent) => Err(StepError::permanent("403")),
-            Some(Fault::Unreachable) => Err(StepError::transient("connection refused").unreachable()),
+            Some(Fault::Unreachable) => {
+                Err(StepError::transient("connection refused").unreachable())
+            }
             Some(Fault::Hang) => std::future::pending().await,
             other => Ok(other),
         }
@@ -194,7 +227,11 @@ impl Reader {
 
     fn reach(&self, step: &str) -> Result<(), StepError> {
         let gone = self.now().unreachable.contains(step);
-        if gone { Err(StepError::transient("connection refused").unreachable()) } else { Ok(()) }
+        if gone {
+            Err(StepError::transient("connection refused").unreachable())
+        } else {
+            Ok(())
+        }
     }
 
     async fn get(&self, step: &str, key: &str) -> Result<Option<String>, StepError> {
@@ -213,7 +250,14 @@ impl Inner {
 }
 
 impl Writer {
-    async fn set(&self, step: &str, verb: &str, token: &str, key: &str, value: &str) -> Result<(), StepError> {
+    async fn set(
+        &self,
+        step: &str,
+        verb: &str,
+        token: &str,
+        key: &str,
+        value: &str,
+    ) -> Result<(), StepError> {
         let number = {
             let mut inner = self.0.now();
             inner.writes += 1;
@@ -223,8 +267,16 @@ impl Writer {
         if dies == Some(At::Before(number)) {
             die();
         }
-        let effect = Effect { token: token.into(), key: key.into(), value: value.into() };
-        let fault = self.0.fault(step, verb).await?;
+        let effect = Effect {
+            token: token.into(),
+            key: key.into(),
+            value: value.into(),
+        };
+        let fault = match self.0.fault(step, verb).await {
+            Ok(fault) => fault,
+            Err(_) if dies == Some(At::After(number)) => die(),
+            Err(error) => return Err(error),
+        };
         let land = |after: Duration| {
             let at = self.0.clock.after(after);
             self.0.now().under_way.push((at, effect.clone()));
@@ -289,30 +341,55 @@ impl Step<Toy> for ToyStep {
 
     async fn check(&self, cx: &ReadContext<'_, Toy>) -> Result<Vec<Finding>, StepError> {
         cx.world.fault(&self.id, "check").await?;
-        Ok(self.action.finding.iter().map(|text| Finding::fail(&self.id, text)).collect())
+        Ok(self
+            .action
+            .finding
+            .iter()
+            .map(|text| Finding::fail(&self.id, text))
+            .collect())
     }
 
     async fn probe(&self, cx: &ReadContext<'_, Toy>) -> Result<Probe, StepError> {
         cx.world.now().probed.push(self.id.clone());
-        if cx.world.now().faults.get(&format!("probe {}", self.id)).is_some_and(|it| it.front() == Some(&Fault::Unknown)) {
+        if cx
+            .world
+            .now()
+            .faults
+            .get(&format!("probe {}", self.id))
+            .is_some_and(|it| it.front() == Some(&Fault::Unknown))
+        {
             let _ = cx.world.fault(&self.id, "probe").await?;
             return Ok(Probe::Unknown("the world cannot tell".into()));
         }
         let mut missing = Vec::new();
         for key in &self.action.sets {
-            let real = cx.world.get(&self.id, key).await?.unwrap_or_else(|| "-".into());
+            let real = cx
+                .world
+                .get(&self.id, key)
+                .await?
+                .unwrap_or_else(|| "-".into());
             let seen = cx.seen(key, "value", real);
             if seen != "new" {
-                missing.push(Change { object: key.clone(), field: "value".into(), before: seen, after: "new".into() });
+                missing.push(Change {
+                    object: key.clone(),
+                    field: "value".into(),
+                    before: seen,
+                    after: "new".into(),
+                });
             }
         }
-        Ok(if missing.is_empty() { Probe::Done(json!({ "probed": self.id })) } else { Probe::NotDone(missing) })
+        Ok(if missing.is_empty() {
+            Probe::Done(json!({ "probed": self.id }))
+        } else {
+            Probe::NotDone(missing)
+        })
     }
 
     async fn run(&self, cx: &WriteContext<'_, Toy>) -> Result<Done, StepError> {
         if self.action.waits_ms > 0 {
             cx.tell("waiting");
-            cx.sleep(Duration::from_millis(self.action.waits_ms)).await?;
+            cx.sleep(Duration::from_millis(self.action.waits_ms))
+                .await?;
         }
         let mut changes = Vec::new();
         cx.world.0.reach(&self.id)?;
@@ -323,7 +400,12 @@ impl Step<Toy> for ToyStep {
                 cx.world.set(&self.id, "", cx.token(), key, "new").await?;
                 cx.save_checkpoint(key, json!(true)).await?;
                 let before = before.unwrap_or_else(|| "-".into());
-                changes.push(Change { object: key.clone(), field: "value".into(), before, after: "new".into() });
+                changes.push(Change {
+                    object: key.clone(),
+                    field: "value".into(),
+                    before,
+                    after: "new".into(),
+                });
             }
         }
         if self.action.sets.is_empty() {
@@ -333,10 +415,17 @@ impl Step<Toy> for ToyStep {
         if let Some(key) = &self.action.back_unless_good
             && cx.world.0.now().cells.get(key).map(String::as_str) != Some("good")
         {
-            return Ok(Done::Back { reason: format!("`{key}` is not good"), output });
+            return Ok(Done::Back {
+                reason: format!("`{key}` is not good"),
+                output,
+            });
         }
         Ok(match self.action.asks {
-            Some(about) => Done::Ask { about, question: "shall it?".into(), output },
+            Some(about) => Done::Ask {
+                about,
+                question: "shall it?".into(),
+                output,
+            },
             None => Done::Done { output, changes },
         })
     }
@@ -344,12 +433,28 @@ impl Step<Toy> for ToyStep {
     async fn undo(&self, cx: &WriteContext<'_, Toy>) -> Result<Vec<Change>, StepError> {
         let mut changes = Vec::new();
         for key in self.action.sets.iter().rev() {
-            let Some(original) = cx.read().original("toy", key).cloned() else { continue };
+            let Some(original) = cx.read().original("toy", key).cloned() else {
+                continue;
+            };
             let original = original.as_str().unwrap_or("-").to_owned();
-            let before = cx.world.0.now().cells.get(key).cloned().unwrap_or_else(|| "-".into());
+            let before = cx
+                .world
+                .0
+                .now()
+                .cells
+                .get(key)
+                .cloned()
+                .unwrap_or_else(|| "-".into());
             if before != original {
-                cx.world.set(&self.id, "undo", cx.token(), key, &original).await?;
-                changes.push(Change { object: key.clone(), field: "value".into(), before, after: original });
+                cx.world
+                    .set(&self.id, "undo", cx.token(), key, &original)
+                    .await?;
+                changes.push(Change {
+                    object: key.clone(),
+                    field: "value".into(),
+                    before,
+                    after: original,
+                });
             }
         }
         Ok(changes)
@@ -357,12 +462,30 @@ impl Step<Toy> for ToyStep {
 
     async fn withdraw(&self, cx: &WriteContext<'_, Toy>) -> Result<(), StepError> {
         cx.world.0.fault(&self.id, "withdraw").await?;
-        let moved = self.action.sets.iter().any(|key| cx.world.0.now().cells.get(key).is_some_and(|value| value == "new"));
-        if self.action.withdraws && !moved { Ok(()) } else { Err(StepError::permanent("the name has moved")) }
+        let moved = self.action.sets.iter().any(|key| {
+            cx.world
+                .0
+                .now()
+                .cells
+                .get(key)
+                .is_some_and(|value| value == "new")
+        });
+        if self.action.withdraws && !moved {
+            Ok(())
+        } else {
+            Err(StepError::permanent("the name has moved"))
+        }
     }
 
     fn owes(&self) -> Vec<Owed> {
-        self.action.owes.iter().map(|what| Owed { site: "toy".into(), what: what.clone() }).collect()
+        self.action
+            .owes
+            .iter()
+            .map(|what| Owed {
+                site: "toy".into(),
+                what: what.clone(),
+            })
+            .collect()
     }
 }
 
@@ -371,8 +494,12 @@ pub fn steps(plan: &runbook_engine::plan::Plan) -> Vec<Box<dyn Step<Toy>>> {
     plan.steps
         .iter()
         .map(|planned| {
-            let action: Action = serde_json::from_value(planned.action.clone()).expect("a toy action");
-            Box::new(ToyStep { id: planned.id.clone(), action }) as Box<dyn Step<Toy>>
+            let action: Action =
+                serde_json::from_value(planned.action.clone()).expect("a toy action");
+            Box::new(ToyStep {
+                id: planned.id.clone(),
+                action,
+            }) as Box<dyn Step<Toy>>
         })
         .collect()
 }
