@@ -1,6 +1,8 @@
 //! SIGKILL of the driver at every journal write and at every edge of every mutating request and sync poll, then
 //! `resume`: the world must equal that of an uninterrupted run, and each effect must have happened as often as there.
 
+// The scenarios use the rest of it.
+#[allow(dead_code)]
 #[path = "../support/pair.rs"]
 mod pair;
 
@@ -24,5 +26,5 @@ async fn unplanned_failover() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn failback() {
-    walk(Procedure::Failback, 170).await;
+    walk(Procedure::Failback, 177).await;
 }

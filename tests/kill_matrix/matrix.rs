@@ -84,9 +84,14 @@ impl Procedure {
         // At this scale a schedule fires twice a second, and a run that it starts would be adopted in some walks and
         // not in others.
         let sandbox = &pair.sandbox;
-        sandbox.dr().inject(Fault::LostSchedule {
-            policy: "dr-forward".into(),
-        });
+        for (site, policy) in [
+            (sandbox.dr(), "dr-forward"),
+            (sandbox.primary(), "dr-reverse"),
+        ] {
+            site.inject(Fault::LostSchedule {
+                policy: policy.into(),
+            });
+        }
         match self {
             Procedure::Planned => {}
             // Degraded, not gone: what can be done at the active is done, and killed.
@@ -344,6 +349,7 @@ fn arm(sandbox: &Sandbox, point: &Point, pid: u32) {
             }));
         }
         Point::Update { number, end } => {
+            let count = AtomicU64::new(0);
             sandbox
                 .dns()
                 .on_request(Arc::new(move |seen: &dns::DnsRequestSeen| {
@@ -352,10 +358,14 @@ fn arm(sandbox: &Sandbox, point: &Point, pid: u32) {
                     } else {
                         dns::Edge::Before
                     };
-                    if !seen.update
-                        || seen.number != number
-                        || seen.edge != edge
-                        || sprung.swap(true, Ordering::SeqCst)
+                    if !seen.update {
+                        return dns::Verdict::Proceed;
+                    }
+                    let reached = match seen.edge {
+                        dns::Edge::Before => count.fetch_add(1, Ordering::SeqCst) + 1,
+                        dns::Edge::After => count.load(Ordering::SeqCst),
+                    };
+                    if reached != number || seen.edge != edge || sprung.swap(true, Ordering::SeqCst)
                     {
                         return dns::Verdict::Proceed;
                     }
