@@ -1,5 +1,7 @@
 //! How two inventories differ.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -59,7 +61,12 @@ pub fn compare(source: &Inventory, target: &Inventory, scope: &Scope) -> Compari
         compared: source.entries.len() as u64,
         ..Comparison::default()
     };
-    let mut landed = std::collections::BTreeSet::new();
+    let mut landed = BTreeSet::new();
+    let held: BTreeSet<(&str, &str)> = target
+        .entries
+        .iter()
+        .map(|((repository, _), entry)| (repository.as_str(), entry.digest.as_str()))
+        .collect();
     for ((repository, reference), entry) in &source.entries {
         let there = scope
             .destination(repository)
@@ -72,7 +79,13 @@ pub fn compare(source: &Inventory, target: &Inventory, scope: &Scope) -> Compari
             target: target.cloned(),
             pushed_at: entry.pushed_at,
         };
+        // A digest without a tag is there under whatever tag: a tag that was deleted at the source leaves it behind.
+        let is_held = reference == &entry.digest
+            && there
+                .as_ref()
+                .is_some_and(|(landing, _)| held.contains(&(landing, &entry.digest)));
         match target_entry {
+            None if is_held => {}
             None => found.missing.push(item(None)),
             Some(other) if other.digest != entry.digest => {
                 found.different.push(item(Some(&other.digest)))
@@ -145,6 +158,19 @@ mod tests {
         );
         assert_eq!(found.compared, 3);
         assert!(!found.is_equal());
+    }
+
+    #[test]
+    fn an_untagged_digest_is_there_under_whatever_tag() {
+        let source = inventory(&[("p/a", "5", "5"), ("p/a", "6", "6")]);
+        let target = inventory(&[("p/a", "v5", "5"), ("p/b", "v6", "6")]);
+        let found = compare(&source, &target, &Scope::all());
+        let missing: Vec<&str> = found
+            .missing
+            .iter()
+            .map(|item| item.reference.as_str())
+            .collect();
+        assert_eq!(missing, ["6"], "another repository does not count");
     }
 
     #[test]

@@ -327,7 +327,6 @@ impl Pair {
     }
 
     async fn go_on(&mut self, log: Arc<RunLog>, stage: Arc<Stage>, person: Script) -> Ran {
-        stage.begin(&self.sandbox);
         let (id, plan) = (log.id().to_owned(), log.plan().clone());
         let sites = Sites::open(
             &Bindings::of(&plan).expect("bindings"),
@@ -338,7 +337,8 @@ impl Pair {
         .await
         .expect("clients");
         let steps = runbook_steps::build(&plan).expect("steps");
-        let (_sender, stop) = stop();
+        let (sender, stop) = stop();
+        stage.begin(&self.sandbox, sender);
         let driver = Driver {
             log: log.clone(),
             steps: &steps,

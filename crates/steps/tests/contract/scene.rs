@@ -12,6 +12,7 @@ use runbook_engine::plan::Plan;
 use runbook_engine::run::{Question, RunState, StepRecord};
 use runbook_engine::runlog::Observer;
 use runbook_engine::state::StepState;
+use runbook_engine::stop::StopSender;
 use runbook_sim::Sandbox;
 use serde_json::Value;
 
@@ -32,6 +33,12 @@ impl Scene {
             done: Mutex::new(false),
             act: Box::new(act),
         });
+        self
+    }
+
+    /// The driver is asked to stop right after a step is done.
+    pub fn stops_after(mut self, step: &str) -> Scene {
+        self.stage.stop_after = Some(step.to_owned());
         self
     }
 
@@ -72,6 +79,8 @@ impl Person for Script {
 pub struct Stage {
     acts: Vec<Act>,
     sandbox: OnceLock<Weak<Sandbox>>,
+    stop_after: Option<String>,
+    stop: OnceLock<StopSender>,
     begun: Mutex<BTreeMap<String, usize>>,
 }
 
@@ -82,7 +91,8 @@ struct Act {
 }
 
 impl Stage {
-    pub fn begin(&self, sandbox: &Arc<Sandbox>) {
+    pub fn begin(&self, sandbox: &Arc<Sandbox>, stop: StopSender) {
+        self.stop.get_or_init(|| stop);
         self.sandbox.get_or_init(|| Arc::downgrade(sandbox));
     }
 
@@ -110,6 +120,11 @@ impl Observer for Stage {
         else {
             return;
         };
+        if self.stop_after.as_ref() == Some(step)
+            && let Some(stop) = self.stop.get()
+        {
+            stop.request("test");
+        }
         for act in self.acts.iter().filter(|act| act.step == *step) {
             let mut done = act.done.lock().expect("a lock");
             if !std::mem::replace(&mut *done, true) {
