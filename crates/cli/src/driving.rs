@@ -23,7 +23,7 @@ use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 use crate::labels::Labels;
 use crate::output::{Format, Output};
-use crate::person::{Consent, Lines, Terminal};
+use crate::person::{Consent, Terminal};
 use crate::progress::Progress;
 use crate::report::Report;
 use crate::report_text;
@@ -157,7 +157,6 @@ impl Ready {
             reader: runbook_engine::step::World::reader(&sites),
             consent,
             progress: progress.clone(),
-            lines: Lines::default(),
         };
         let driver = Driver {
             log: log.clone(),

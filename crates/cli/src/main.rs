@@ -1,6 +1,7 @@
 //! Arguments, settings, output, exit codes: the `runbook` command.
 
 mod args;
+mod binding;
 mod chance;
 mod codes;
 mod commands;
@@ -24,6 +25,8 @@ mod samples;
 mod secrets;
 mod settings;
 mod signals;
+mod tally;
+mod typed;
 
 use std::process::ExitCode;
 

@@ -137,6 +137,13 @@ pub fn complain(text: &str) {
     let _ = to.flush();
 }
 
+/// Writes a question; the answer stands on the same line.
+pub fn prompt(text: &str) {
+    let mut to = anstream::stderr().lock();
+    let _ = to.write_all(text.as_bytes());
+    let _ = to.flush();
+}
+
 /// Meaning is carried by words; colour only helps the eye.
 pub mod style {
     use anstyle::{AnsiColor, Style};

@@ -11,10 +11,10 @@ use runbook_engine::rehearsal::rehearse;
 use runbook_engine::run::Question;
 use runbook_engine::step::Step;
 use runbook_steps::{Sites, SitesReader};
-use tokio::sync::{Mutex, mpsc};
 
 use crate::output::{Output, complain, style};
 use crate::progress::{Progress, change_line};
+use crate::typed::ask;
 
 /// Consent as given on the command line.
 #[derive(Clone, Debug, Default)]
@@ -47,34 +47,6 @@ pub struct Terminal<'a> {
     pub consent: Consent,
     /// To be taken out of the way of a question.
     pub progress: Arc<Progress>,
-    /// What is typed.
-    pub lines: Lines,
-}
-
-/// Lines typed at this terminal. One thread reads them for all questions, because a read cannot be taken back when
-/// another process answers first.
-#[derive(Default)]
-pub struct Lines(Mutex<Option<mpsc::UnboundedReceiver<String>>>);
-
-impl Lines {
-    /// Returns the next line typed from now on; nothing if there will be none.
-    pub async fn next(&self) -> Option<String> {
-        let mut source = self.0.lock().await;
-        let source = source.get_or_insert_with(|| {
-            let (to, from) = mpsc::unbounded_channel();
-            std::thread::spawn(move || {
-                for line in std::io::stdin().lines() {
-                    if line.map_or(true, |line| to.send(line).is_err()) {
-                        break;
-                    }
-                }
-            });
-            from
-        });
-        // What was typed before the question is no answer to it.
-        while source.try_recv().is_ok() {}
-        source.recv().await
-    }
 }
 
 #[async_trait]
@@ -145,7 +117,7 @@ impl Terminal<'_> {
                 "y".to_owned(),
             )
         };
-        match self.ask(&prompt).await {
+        match ask(&prompt).await {
             None => Answer::Leave,
             Some(typed) if typed == wanted => Answer::Approve {
                 by: self.who.to_owned(),
@@ -160,7 +132,7 @@ impl Terminal<'_> {
 
     async fn ask_gate(&self) -> Answer {
         let prompt = "Type `accept` and the reason to accept it; anything else declines: ";
-        match self.ask(prompt).await {
+        match ask(prompt).await {
             None => Answer::Leave,
             Some(typed) => match typed
                 .strip_prefix("accept ")
@@ -177,11 +149,6 @@ impl Terminal<'_> {
                 },
             },
         }
-    }
-
-    async fn ask(&self, prompt: &str) -> Option<String> {
-        complain(prompt);
-        self.lines.next().await.map(|line| line.trim().to_owned())
     }
 
     /// Says what the steps from here on will change, as far as it can be known now.
@@ -253,7 +220,6 @@ mod tests {
             reader: &reader(folder.path()).await,
             consent,
             progress: Arc::new(Progress::new(out, "7f3kq", Labels::of(plan))),
-            lines: Lines::default(),
         };
         person.answer("approval", &question(about)).await
     }

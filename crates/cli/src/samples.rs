@@ -297,3 +297,24 @@ pub fn bindings() -> runbook_steps::bindings::Bindings {
         inherited: Inherited::default(),
     }
 }
+
+/// [`CONFIG`], read.
+pub fn config() -> crate::kinds::OurConfig {
+    runbook_definition::parse_config("runbook.yaml", CONFIG).expect("the sample is right")
+}
+
+/// Its pair without a history.
+pub fn pair<'a>(
+    config: &'a crate::kinds::OurConfig,
+    active: &str,
+    standby: &str,
+) -> crate::planning::Pair<'a> {
+    let (name, topology) = config.only_topology().expect("one topology");
+    crate::planning::Pair {
+        name,
+        topology,
+        active: active.into(),
+        standby: standby.into(),
+        history: crate::history::History::default(),
+    }
+}

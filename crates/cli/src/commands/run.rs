@@ -14,11 +14,12 @@ use crate::driving::{Ready, Which, build};
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 use crate::kinds::OurRunbook;
-use crate::output::{Format, Output, complain, style, table};
-use crate::person::{Consent, Lines};
+use crate::output::{Format, Output, style, table};
+use crate::person::Consent;
 use crate::planning::{Looking, Pair, load};
 use crate::progress::{change_line, finding_line};
 use crate::settings::Settings;
+use crate::typed::ask;
 
 /// How often another id is taken if one is in use.
 const IDS: u32 = 20;
@@ -170,9 +171,9 @@ async fn choose_mode(
                 .note("nothing was changed")
                 .hint(format!("`runbook run {} --mode {suggested}`", runbook.name)));
             }
-            complain(&format!("Mode, `planned` or `unplanned` [{suggested}]: "));
-            let typed = Lines::default().next().await.unwrap_or_default();
-            let mode = match typed.trim() {
+            let question = format!("Mode, `planned` or `unplanned` [{suggested}]: ");
+            let typed = ask(&question).await.unwrap_or_default();
+            let mode = match typed.as_str() {
                 "" => suggested,
                 word => mode(word).map_err(|why| {
                     Failure::usage(Code::ModeUnknown, format!("`{word}` is no mode: {why}"))
@@ -232,11 +233,11 @@ async fn consent_to_healthy(
     if !out.asks {
         return Err(refused());
     }
-    complain(&format!(
+    let question = format!(
         "`{active}` is healthy. What is not copied yet is lost. Type its name to go on unplanned all the same: "
-    ));
-    match Lines::default().next().await {
-        Some(typed) if typed.trim() == active => Ok(()),
+    );
+    match ask(&question).await {
+        Some(typed) if typed == *active => Ok(()),
         _ => Err(refused()),
     }
 }
