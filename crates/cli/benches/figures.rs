@@ -59,12 +59,23 @@ fn main() -> Result<(), Failed> {
         .build()?;
     let figures = runtime.block_on(measure())?;
     println!("{}\n", machine());
-    let width = figures.iter().map(|figure| figure.what.len()).max().unwrap_or(0);
-    let found = figures.iter().map(|figure| figure.found.len()).max().unwrap_or(0);
+    let width = figures
+        .iter()
+        .map(|figure| figure.what.len())
+        .max()
+        .unwrap_or(0);
+    let found = figures
+        .iter()
+        .map(|figure| figure.found.len())
+        .max()
+        .unwrap_or(0);
     println!("| {:width$} | {:found$} | target |", "figure", "found");
     println!("|-{}-|-{}-|---|", "-".repeat(width), "-".repeat(found));
     for figure in figures {
-        println!("| {:width$} | {:found$} | {} |", figure.what, figure.found, figure.target);
+        println!(
+            "| {:width$} | {:found$} | {} |",
+            figure.what, figure.found, figure.target
+        );
     }
     Ok(())
 }
@@ -86,11 +97,18 @@ struct Stage {
 }
 
 impl Stage {
-    async fn new(folder: PathBuf, options: SandboxOptions, edit: impl Fn(String) -> String) -> Result<Stage, Failed> {
+    async fn new(
+        folder: PathBuf,
+        options: SandboxOptions,
+        edit: impl Fn(String) -> String,
+    ) -> Result<Stage, Failed> {
         let sandbox = Sandbox::start(options).await?;
         let secrets = folder.join("secrets");
         fs::create_dir_all(&secrets)?;
-        fs::write(folder.join("runbook.yaml"), edit(sandbox.runbook_yaml(&secrets)?))?;
+        fs::write(
+            folder.join("runbook.yaml"),
+            edit(sandbox.runbook_yaml(&secrets)?),
+        )?;
         Ok(Stage { sandbox, folder })
     }
 
@@ -128,7 +146,11 @@ async fn own_time(folder: &Path, figures: &mut Vec<Figure>) -> Result<Plan, Fail
     let mut plan = None;
     let (mut own, mut wall, mut requests, mut most_kib) = (Vec::new(), Vec::new(), 0, 0);
     for i in 0..FAILOVERS {
-        let options = SandboxOptions { time_scale: NO_WAITS, fresh_tag: true, ..SandboxOptions::default() };
+        let options = SandboxOptions {
+            time_scale: NO_WAITS,
+            fresh_tag: true,
+            ..SandboxOptions::default()
+        };
         let stage = Stage::new(folder.join(format!("own-{i}")), options, |text| text).await?;
         let busy = Arc::new(Busy::default());
         let seen = busy.clone();
@@ -137,7 +159,8 @@ async fn own_time(folder: &Path, figures: &mut Vec<Figure>) -> Result<Plan, Fail
             Verdict::Continue
         }));
         let begun = Instant::now();
-        let mut child = stage.start(&["run", "failover", "--mode", "planned", "--confirm", "dr"])?;
+        let mut child =
+            stage.start(&["run", "failover", "--mode", "planned", "--confirm", "dr"])?;
         let pid = child.id();
         let status = loop {
             most_kib = most_kib.max(resident_kib(pid));
@@ -167,7 +190,11 @@ async fn own_time(folder: &Path, figures: &mut Vec<Figure>) -> Result<Plan, Fail
     }
     figures.push(Figure {
         what: "own time in a planned failover, p50",
-        found: format!("{} ({} in all, {requests} requests)", ms(p50(&mut own)), ms(p50(&mut wall))),
+        found: format!(
+            "{} ({} in all, {requests} requests)",
+            ms(p50(&mut own)),
+            ms(p50(&mut wall))
+        ),
         target: "< 150 ms",
     });
     figures.push(Figure {
@@ -185,7 +212,10 @@ struct Busy(Mutex<BTreeMap<u64, (Instant, Option<Instant>)>>);
 impl Busy {
     fn note(&self, number: u64, edge: Edge) {
         let now = Instant::now();
-        let mut seen = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut seen = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         match edge {
             Edge::Before => drop(seen.insert(number, (now, None))),
             Edge::After => {
@@ -197,9 +227,14 @@ impl Busy {
     }
 
     fn total(&self) -> (usize, Duration) {
-        let seen = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut spans: Vec<(Instant, Instant)> =
-            seen.values().filter_map(|(from, to)| Some((*from, (*to)?))).collect();
+        let seen = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut spans: Vec<(Instant, Instant)> = seen
+            .values()
+            .filter_map(|(from, to)| Some((*from, (*to)?)))
+            .collect();
         spans.sort();
         let mut sum = Duration::ZERO;
         let mut covered: Option<Instant> = None;
@@ -214,11 +249,23 @@ impl Busy {
 
 /// How long after the end of its last task the final sync is known to be over, in real time.
 async fn last_task(folder: &Path, figures: &mut Vec<Figure>) -> Result<(), Failed> {
-    let options = SandboxOptions { time_scale: 1.0, fresh_tag: true, ..SandboxOptions::default() };
+    let options = SandboxOptions {
+        time_scale: 1.0,
+        fresh_tag: true,
+        ..SandboxOptions::default()
+    };
     // The TTL is low from the start: what is measured comes after the wait for it.
-    let low = |text: String| text.replace("      verify:", "      ttl: { lowered: 60s }\n      verify:");
+    let low = |text: String| {
+        text.replace(
+            "      verify:",
+            "      ttl: { lowered: 60s }\n      verify:",
+        )
+    };
     let stage = Stage::new(folder.join("last-task"), options, low).await?;
-    stage.sandbox.dr().set_copy_speed(CopySpeed { per_task: COPY, ..CopySpeed::default() });
+    stage.sandbox.dr().set_copy_speed(CopySpeed {
+        per_task: COPY,
+        ..CopySpeed::default()
+    });
     let mut child = stage.start(&["run", "failover", "--mode", "planned", "--confirm", "dr"])?;
     let begun = Instant::now();
     let (execution, seen_at) = loop {
@@ -227,8 +274,12 @@ async fn last_task(folder: &Path, figures: &mut Vec<Figure>) -> Result<(), Faile
             return Err("the run did not come to the end of its final sync".into());
         }
         // The file is made by the driver: until it is whole there is nothing to see.
-        let Ok(journal) = Journal::open_read(&stage.state()).await else { continue };
-        let Some(run) = journal.runs().await?.into_iter().next() else { continue };
+        let Ok(journal) = Journal::open_read(&stage.state()).await else {
+            continue;
+        };
+        let Some(run) = journal.runs().await?.into_iter().next() else {
+            continue;
+        };
         let events = journal.events(&run.id).await?;
         let over = events.iter().find_map(|one| match &one.event {
             Event::Succeeded { step, output, .. } if step == "final-sync" => {
@@ -243,7 +294,11 @@ async fn last_task(folder: &Path, figures: &mut Vec<Figure>) -> Result<(), Faile
     // The rest waits for a minute of TTL, which shows nothing more.
     child.kill()?;
     child.wait()?;
-    let ended = stage.sandbox.dr().last_task_ended(execution).ok_or("the final sync has no tasks")?;
+    let ended = stage
+        .sandbox
+        .dr()
+        .last_task_ended(execution)
+        .ok_or("the final sync has no tasks")?;
     let late = seen_at.duration_since(ended.parse::<jiff::Timestamp>()?);
     figures.push(Figure {
         what: "final sync seen done after its last task",
@@ -271,11 +326,18 @@ async fn starts(folder: &Path, plan: &Plan, figures: &mut Vec<Figure>) -> Result
                 return Err(format!("`{}` ended with {status}", arguments.join(" ")).into());
             }
         }
-        figures.push(Figure { what, found: ms(p50(&mut took)), target: "< 30 ms" });
+        figures.push(Figure {
+            what,
+            found: ms(p50(&mut took)),
+            target: "< 30 ms",
+        });
         Ok(())
     };
     time("`runbook --version`, p50", &["--version"])?;
-    time("`runbook show` on a journal of 100 failovers, p50", &["show"])?;
+    time(
+        "`runbook show` on a journal of 100 failovers, p50",
+        &["show"],
+    )?;
     time("`runbook runs` on the same, p50", &["runs"])
 }
 
@@ -288,7 +350,12 @@ async fn engine_alone(folder: &Path, figures: &mut Vec<Figure>) -> Result<(), Fa
     let each = begun.elapsed() / LONG as u32;
     figures.push(Figure {
         what: "engine: transitions a second (outcome and next intent in one commit)",
-        found: format!("{:.0}, {:.2} x a bare fdatasync ({})", 1.0 / each.as_secs_f64(), ratio(each, floor), ms(floor)),
+        found: format!(
+            "{:.0}, {:.2} x a bare fdatasync ({})",
+            1.0 / each.as_secs_f64(),
+            ratio(each, floor),
+            ms(floor)
+        ),
         target: "-",
     });
     let mut took = Vec::new();
@@ -300,7 +367,11 @@ async fn engine_alone(folder: &Path, figures: &mut Vec<Figure>) -> Result<(), Fa
     let short = p50(&mut took);
     figures.push(Figure {
         what: "engine: a run of ten steps, p50",
-        found: format!("{}, {:.1} x a bare fdatasync", ms(short), ratio(short, floor)),
+        found: format!(
+            "{}, {:.1} x a bare fdatasync",
+            ms(short),
+            ratio(short, floor)
+        ),
         target: "-",
     });
     Ok(())
@@ -325,12 +396,30 @@ fn fdatasync(path: &Path, times: usize) -> Result<Duration, Failed> {
 
 /// Drives a run of a plan whose steps do nothing.
 async fn drive(journal: &Arc<Journal>, id: &str, plan: Plan) -> Result<(), Failed> {
-    let steps: Vec<Box<dyn Step<Nothing>>> =
-        plan.steps.iter().map(|_| Box::new(Quick) as Box<dyn Step<Nothing>>).collect();
+    let steps: Vec<Box<dyn Step<Nothing>>> = plan
+        .steps
+        .iter()
+        .map(|_| Box::new(Quick) as Box<dyn Step<Nothing>>)
+        .collect();
     let holder = Holder::this_process("bench");
-    let log = RunLog::begin(journal.clone(), id, plan, &holder, Clock::wall(1.0), Arc::new(Blind)).await?;
+    let log = RunLog::begin(
+        journal.clone(),
+        id,
+        plan,
+        &holder,
+        Clock::wall(1.0),
+        Arc::new(Blind),
+    )
+    .await?;
     let (_caller, called) = stop();
-    let driver = Driver { log, steps: &steps, world: &Nothing, person: &Nobody, stop: called, chance: &|| 4 };
+    let driver = Driver {
+        log,
+        steps: &steps,
+        world: &Nothing,
+        person: &Nobody,
+        stop: called,
+        chance: &|| 4,
+    };
     match driver.drive().await? {
         Ended::Finished(_) => Ok(()),
         other => Err(format!("the run ended otherwise: {other:?}").into()),
@@ -344,7 +433,10 @@ fn quick_plan(steps: usize) -> Plan {
         action: json!({}),
         modes: Vec::new(),
         timeout: Duration::from_secs(60),
-        retry: Retry { attempts: 1, backoff: Duration::ZERO },
+        retry: Retry {
+            attempts: 1,
+            backoff: Duration::ZERO,
+        },
         on_failure: OnFailure::Stop,
         if_unreachable: IfUnreachable::Fail,
         guards: Vec::new(),
@@ -414,18 +506,27 @@ impl Person for Nobody {
 fn resident_kib(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+        .unwrap_or(0)
 }
 
 fn machine() -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let field = |text: &str, name: &str| {
-        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
-        line.split_once(':').map_or_else(String::new, |(_, value)| value.trim().to_owned())
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(name))
+            .unwrap_or_default();
+        line.split_once(':')
+            .map_or_else(String::new, |(_, value)| value.trim().to_owned())
     };
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let memory = field(&read("/proc/meminfo"), "MemTotal");
-    format!("{}, {cores} cores, {memory} of memory; {}", field(&read("/proc/cpuinfo"), "model name"), std::env::consts::ARCH)
+    format!(
+        "{}, {cores} cores, {memory} of memory; {}",
+        field(&read("/proc/cpuinfo"), "model name"),
+        std::env::consts::ARCH
+    )
 }
 
 fn p50(took: &mut [Duration]) -> Duration {
