@@ -6,7 +6,7 @@ mod pair;
 mod servers;
 mod stage;
 
-mod aborting;
+pub mod aborting;
 mod bad_days;
 mod bad_input;
 mod drivers;
@@ -16,7 +16,7 @@ mod meddling;
 mod people;
 mod planned;
 mod real_servers;
-mod rules;
+pub mod rules;
 mod safeguards;
 mod secrets;
 mod state_file;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use runbook_sim::{
-    CopySpeed, Direction, Edge, Harbor, RequestSeen, Sandbox, SandboxOptions, Verdict, dns,
+    CopySpeed, Direction, Edge, Fault, Harbor, RequestSeen, Sandbox, SandboxOptions, Verdict, dns,
 };
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
@@ -69,13 +69,25 @@ pub async fn push() -> Pair {
 }
 
 pub async fn scaled(direction: Direction, time_scale: f64) -> Pair {
-    Pair::start(SandboxOptions {
+    let pair = Pair::start(SandboxOptions {
         direction,
         time_scale,
         fresh_tag: true,
         ..SandboxOptions::default()
     })
-    .await
+    .await;
+    // At this scale it fires every second, and what a test wants to be missing would sometimes be there.
+    if direction == Direction::Pull {
+        pair.sandbox.dr().inject(lost_schedule());
+    }
+    pair
+}
+
+/// The schedule of the forward policy does not fire.
+pub fn lost_schedule() -> Fault {
+    Fault::LostSchedule {
+        policy: "dr-forward".into(),
+    }
 }
 
 /// A driver that goes on while its messages are read.

@@ -1,9 +1,12 @@
 //! What the runs of a topology left: which site serves, what is owed, which originals a failback restores.
 
+use std::collections::BTreeMap;
+
 use runbook_engine::event::{Outcome, Owed};
 use runbook_engine::journal::{Journal, RunRow};
 use runbook_engine::run::RunState;
 use runbook_steps::bindings::{Bindings, Inherited};
+use serde_json::Value;
 
 use crate::failure::{Failure, Result};
 
@@ -58,13 +61,24 @@ impl History {
         history.owed.dedup();
         history.inherited.owed = history.owed.clone();
         if let Some((run, _)) = &history.moved {
-            let plan = journal.plan(run).await?;
-            let events = journal.events(run).await?;
-            let state = RunState::of(&plan, events.iter().map(|event| (event.at, &event.event)))
-                .map_err(|error| Failure::from(runbook_engine::runlog::Lost::from(error)))?;
+            let mut originals = originals(journal, run).await?;
+            // What could not be read then was first written to when its site was settled.
+            let since = runs.iter().take_while(|other| other.id != *run);
+            for settle in since
+                .filter(|other| other.runbook == SETTLE)
+                .collect::<Vec<_>>()
+                .into_iter()
+                .rev()
+            {
+                for (object, document) in self::originals(journal, &settle.id).await? {
+                    let known = originals.entry(object).or_default();
+                    if known.is_null() {
+                        *known = document;
+                    }
+                }
+            }
             history.inherited.run = Some(run.clone());
-            history.inherited.originals = state
-                .originals
+            history.inherited.originals = originals
                 .into_iter()
                 .map(|((site, object), document)| (site, object, document))
                 .collect();
@@ -80,6 +94,15 @@ impl History {
             .filter(|owed| matches!(owed.what.as_str(), "silence" | "fence"))
             .collect()
     }
+}
+
+/// Returns what a run saved before it first wrote to it, by site and object. Null: it could not be read.
+async fn originals(journal: &Journal, run: &str) -> Result<BTreeMap<(String, String), Value>> {
+    let plan = journal.plan(run).await?;
+    let events = journal.events(run).await?;
+    let state = RunState::of(&plan, events.iter().map(|event| (event.at, &event.event)))
+        .map_err(|error| Failure::from(runbook_engine::runlog::Lost::from(error)))?;
+    Ok(state.originals)
 }
 
 /// Returns the newest run that moved the clients. `runs` are newest first.

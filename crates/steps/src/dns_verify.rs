@@ -78,6 +78,12 @@ impl Step<Sites> for DnsVerify {
                     changes: Vec::new(),
                 });
             }
+            if let Some(other) = foreign(&convergence) {
+                return Err(fault::wrong(format!(
+                    "{} points to `{other}` at every authoritative server, which is neither site's: somebody else changed it",
+                    record::words(bindings)
+                )));
+            }
             let waiting: Vec<String> = convergence
                 .waiting()
                 .into_iter()
@@ -108,6 +114,23 @@ impl DnsVerify {
             record::set_for(bindings, bindings.other(to), 0)?,
         ))
     }
+}
+
+/// Returns the value that all authoritative servers show, if it is neither the old nor the new one. No wait ends that.
+fn foreign(convergence: &Convergence) -> Option<String> {
+    let waiting = convergence.waiting();
+    let mut authoritative = waiting
+        .iter()
+        .filter(|(vantage, _)| matches!(vantage, Vantage::Authoritative(_)))
+        .map(|(_, verdict)| match verdict {
+            Some(Verdict::Other(values)) => Some(values.join(", ")),
+            _ => None,
+        })
+        .peekable();
+    let first = authoritative.peek()?.clone()?;
+    authoritative
+        .all(|other| other.as_ref() == Some(&first))
+        .then_some(first)
 }
 
 async fn look(
