@@ -173,6 +173,53 @@ mod tests {
         assert_eq!(missing, ["6"], "another repository does not count");
     }
 
+    /// What lands under another name is looked for there; what else is at the target is extra only where the policy
+    /// would have put it, which no name tells.
+    #[test]
+    fn content_is_looked_for_where_it_lands() {
+        let document = serde_json::json!({
+            "name": "p", "src_registry": { "id": 1 }, "filters": [{ "type": "name", "value": "p/**" }],
+            "dest_namespace": "copy", "dest_namespace_replace_count": 1,
+        });
+        let policy = serde_json::from_value(document).expect("a policy");
+        let scope = Scope::of(&policy).expect("filters");
+        let source = inventory(&[("p/a", "v1", "1"), ("p/b", "v1", "2"), ("p/c", "v1", "3")]);
+        let target = inventory(&[
+            ("copy/a", "v1", "1"),
+            ("copy/b", "v1", "9"),
+            ("p/c", "v1", "3"),
+        ]);
+        let found = compare(&source, &target, &scope);
+        let names = |items: &[Item]| {
+            items
+                .iter()
+                .map(|i| i.repository.clone())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            names(&found.missing),
+            ["p/c"],
+            "there under a name that is not its own"
+        );
+        assert_eq!(names(&found.different), ["p/b"]);
+        assert_eq!(found.different[0].target.as_deref(), Some("9"));
+        assert_eq!(names(&found.extra), ["p/c"]);
+    }
+
+    /// What lies outside the scope at the target was never of this policy.
+    #[test]
+    fn what_is_out_of_scope_at_the_target_is_not_extra() {
+        let document = serde_json::json!({
+            "name": "p", "src_registry": { "id": 1 }, "filters": [{ "type": "name", "value": "p/**" }],
+        });
+        let policy = serde_json::from_value(document).expect("a policy");
+        let scope = Scope::of(&policy).expect("filters");
+        let target = inventory(&[("q/a", "v1", "1"), ("p/a", "v1", "1")]);
+        let found = compare(&inventory(&[]), &target, &scope);
+        assert_eq!(found.extra.len(), 1);
+        assert_eq!(found.extra[0].repository, "p/a");
+    }
+
     #[test]
     fn a_site_equals_itself() {
         let here = inventory(&[("p/a", "v1", "1"), ("p/a", "2", "2")]);

@@ -165,3 +165,127 @@ fn entries(
     }
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn scope(fields: Value) -> Scope {
+        let mut document = json!({ "name": "p", "src_registry": { "id": 1 } });
+        for (key, value) in fields.as_object().expect("an object") {
+            document[key] = value.clone();
+        }
+        let policy: Policy = serde_json::from_value(document).expect("a policy");
+        Scope::of(&policy).expect("filters")
+    }
+
+    fn artifacts() -> Vec<Artifact> {
+        let all = json!([
+            {
+                "digest": "sha256:1", "push_time": "2026-01-02T03:04:05.000Z",
+                "tags": [
+                    { "name": "v1", "push_time": "2026-01-03T00:00:00.000Z" },
+                    { "name": "dev" },
+                ],
+                "accessories": [{ "digest": "sha256:signature", "type": "signature.cosign" }],
+            },
+            { "digest": "sha256:2", "push_time": "2026-01-02T03:04:05.000Z", "tags": null },
+        ]);
+        serde_json::from_value(all).expect("artifacts")
+    }
+
+    fn references(scope: &Scope) -> Vec<String> {
+        let found = entries("p/a", &artifacts(), scope);
+        found
+            .into_iter()
+            .map(|((_, reference), entry)| format!("{reference}={}", entry.digest))
+            .collect()
+    }
+
+    #[test]
+    fn every_reference_is_listed_with_accessories_and_untagged_ones() {
+        let signature = "sha256:signature=sha256:signature";
+        let all = [
+            "v1=sha256:1",
+            "dev=sha256:1",
+            signature,
+            "sha256:2=sha256:2",
+        ];
+        assert_eq!(references(&Scope::all()), all);
+        assert_eq!(references(&scope(json!({ "filters": [] }))), all);
+    }
+
+    /// A tag filter drops the tags that it does not name and what has none; an accessory goes with its subject.
+    #[test]
+    fn a_tag_filter_keeps_its_tags_and_their_accessories() {
+        let only =
+            |pattern: &str| scope(json!({ "filters": [{ "type": "tag", "value": pattern }] }));
+        assert_eq!(
+            references(&only("v*")),
+            ["v1=sha256:1", "sha256:signature=sha256:signature"]
+        );
+        assert_eq!(references(&only("w*")), [""; 0]);
+    }
+
+    #[test]
+    fn a_tag_was_pushed_when_it_was_put_on_not_when_its_artifact_came() {
+        let found = entries("p/a", &artifacts(), &Scope::all());
+        let when = |tag: &str| {
+            let entry = found
+                .iter()
+                .find(|((_, reference), _)| reference == tag)
+                .map(|(_, entry)| entry);
+            entry
+                .and_then(|entry| entry.pushed_at)
+                .map(|at| at.to_string())
+        };
+        assert_eq!(when("v1").as_deref(), Some("2026-01-03T00:00:00Z"));
+        assert_eq!(
+            when("dev").as_deref(),
+            Some("2026-01-02T03:04:05Z"),
+            "where the tag has no time"
+        );
+    }
+
+    #[test]
+    fn a_name_filter_decides_over_repositories() {
+        let scope =
+            scope(json!({ "filters": [{ "type": "name", "value": "{production,library}/**" }] }));
+        assert!(scope.has("production/team/tool"));
+        assert!(scope.has("library/base"));
+        assert!(!scope.has("private/base"));
+    }
+
+    #[test]
+    fn a_repository_lands_where_the_namespace_rule_says() {
+        let cases = [
+            // Nothing is replaced.
+            (json!({}), Some("p/a/b")),
+            // All but the last part.
+            (
+                json!({ "dest_namespace": "copy", "dest_namespace_replace_count": -1 }),
+                Some("copy/b"),
+            ),
+            (
+                json!({ "dest_namespace": "copy", "dest_namespace_replace_count": 0 }),
+                Some("copy/p/a/b"),
+            ),
+            (
+                json!({ "dest_namespace": "copy", "dest_namespace_replace_count": 1 }),
+                Some("copy/a/b"),
+            ),
+            // More parts than there are: it lands nowhere.
+            (
+                json!({ "dest_namespace": "copy", "dest_namespace_replace_count": 3 }),
+                None,
+            ),
+        ];
+        for (fields, lands) in cases {
+            let scope = scope(fields.clone());
+            assert_eq!(scope.destination("p/a/b").as_deref(), lands, "{fields}");
+            assert_eq!(scope.keeps_names(), fields == json!({}), "{fields}");
+        }
+    }
+}

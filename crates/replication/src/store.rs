@@ -241,4 +241,26 @@ mod tests {
         assert!(!store.ever_had("a", "p/a", "v1", "sha256:1").await.unwrap());
         assert!(!store.ever_had("b", "p/a", "v1", "sha256:11").await.unwrap());
     }
+
+    /// However often somebody looks, what a run will compare with stays.
+    #[tokio::test]
+    async fn looking_does_not_push_out_what_a_run_rests_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = InventoryStore::open(&folder.path().join("inventory.db"))
+            .await
+            .unwrap();
+        let at = |n: i64| Timestamp::from_second(n).unwrap();
+        let inventory = |n: i64| Inventory {
+            site: "a".into(),
+            taken_at: at(n),
+            entries: [].into(),
+        };
+        store.keep_for_run(&inventory(0)).await.unwrap();
+        for n in 1..40 {
+            store.keep(&inventory(n)).await.unwrap();
+        }
+        assert_eq!(store.taken("a", at(0)).await.unwrap(), Some(inventory(0)));
+        assert_eq!(store.taken("a", at(1)).await.unwrap(), None);
+        assert_eq!(store.last("a").await.unwrap(), Some(inventory(39)));
+    }
 }
