@@ -276,8 +276,15 @@ impl HarborCompare {
         );
         let classes: Vec<(&str, &Vec<Item>)> =
             open.iter().map(|(word, items)| (*word, items)).collect();
+        let choice = if self.both_ways {
+            format!(
+                "accepted, what differs at `{target}` is overwritten and what is extra there stays; to keep one, tag it there under another name or push it to `{source}` first, and try again\n"
+            )
+        } else {
+            String::new()
+        };
         let reason = format!(
-            "`{target}` does not hold what `{source}` holds: {}\n{}",
+            "`{target}` does not hold what `{source}` holds: {}\n{}{choice}",
             found.words(),
             lines(&classes)
         );

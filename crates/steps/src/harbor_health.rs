@@ -97,9 +97,13 @@ impl Step<Sites> for HarborHealth {
             ),
             Err(error) => Finding::fail(&site, error.to_string()),
         });
-        if self.want == Want::Writable {
-            findings.extend(space(reader).await);
-        }
+        findings.extend(space(reader).await.into_iter().map(|mut finding| {
+            // A full site can still be left, and in a disaster it is better than none.
+            if self.want != Want::Writable {
+                finding.level = Level::Warn;
+            }
+            finding
+        }));
         let asked = cx.clock.now();
         if let Ok(info) = reader.system_info().await {
             if self.want == Want::Writable && info.read_only == Some(true) {

@@ -4,6 +4,7 @@ use runbook_engine::plan::{InDoubt, Plan};
 use runbook_engine::step::Step;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::approval::Approval;
 use crate::bindings::{BadBindings, Bindings};
@@ -124,13 +125,16 @@ pub enum BuildError {
     },
 }
 
-/// Makes the steps of a plan, in its order.
+/// Makes the steps of a plan, in its order. They know sites by their names: a person at night should not have to
+/// remember which one is the standby.
 pub fn build(plan: &Plan) -> Result<Vec<Box<dyn Step<Sites>>>, BuildError> {
-    Bindings::of(plan)?;
+    let bindings = Bindings::of(plan)?;
     plan.steps
         .iter()
         .map(|planned| {
-            let tagged = serde_json::json!({ &planned.kind: planned.action });
+            let mut action = planned.action.clone();
+            name_sites(&mut action, &bindings);
+            let tagged = serde_json::json!({ &planned.kind: action });
             let kind: Kind =
                 serde_json::from_value(tagged).map_err(|source| BuildError::Action {
                     step: planned.id.clone(),
@@ -139,4 +143,18 @@ pub fn build(plan: &Plan) -> Result<Vec<Box<dyn Step<Sites>>>, BuildError> {
             Ok(kind.step())
         })
         .collect()
+}
+
+/// Puts the names of sites where an action says `active` or `standby`.
+fn name_sites(action: &mut Value, bindings: &Bindings) {
+    match action {
+        Value::String(text) if matches!(text.as_str(), "active" | "standby") => {
+            *text = bindings.site(text).to_owned();
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| name_sites(item, bindings)),
+        Value::Object(fields) => fields
+            .values_mut()
+            .for_each(|item| name_sites(item, bindings)),
+        _ => {}
+    }
 }

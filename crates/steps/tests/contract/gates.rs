@@ -135,7 +135,7 @@ async fn an_old_active_that_is_gone_after_the_cutover_owes_its_fence() {
     assert_eq!(
         ran.owed(),
         [Owed {
-            site: "active".into(),
+            site: "primary".into(),
             what: "fence".into()
         }]
     );

@@ -12,7 +12,7 @@ use crate::scene::{Ran, Scene};
 
 fn owes(what: &str) -> Owed {
     Owed {
-        site: "active".into(),
+        site: "primary".into(),
         what: what.into(),
     }
 }
