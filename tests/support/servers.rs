@@ -219,6 +219,20 @@ impl Moto {
         assert_eq!(status, 200, "{answer}");
     }
 
+    /// Reads a record set as someone else would: TTL and first value, without the trailing dot.
+    pub fn record(&self, zone: &str, name: &str, kind: &str) -> Option<(u32, String)> {
+        let path = format!("/2013-04-01/hostedzone/{zone}/rrset");
+        let (status, answer) = self.request("GET", &path, "route53", "");
+        assert_eq!(status, 200, "{answer}");
+        let set = answer.split("<ResourceRecordSet>").find(|set| {
+            set.contains(&format!("<Name>{name}.</Name>"))
+                && set.contains(&format!("<Type>{kind}</Type>"))
+        })?;
+        let ttl = between(set, "<TTL>", "</TTL>")?.parse().ok()?;
+        let value = between(set, "<Value>", "</Value>")?;
+        Some((ttl, value.trim_end_matches('.').to_owned()))
+    }
+
     /// Makes an IAM user with a key. `actions`: what it may do; empty: nothing.
     pub fn create_user(&self, name: &str, actions: &[&str]) -> AccessKey {
         let iam = |form: String| {
