@@ -2,16 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use runbook_definition::{Planning, parse_config, parse_runbook, runbook_schema};
+use runbook_definition::{parse_config, parse_runbook, runbook_schema};
 use runbook_engine::plan::Mode;
 use runbook_engine::state;
 use runbook_steps::runbooks::BUILTIN;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::exit::Exit;
-use crate::kinds::{OurConfig, OurRunbook, StepKind};
+use crate::kinds::{OurRunbook, StepKind};
+use crate::planning::{Loaded, Roles, WIDTH};
 
 const README: &str = include_str!("../../../README.md");
 const ARCHITECTURE: &str = include_str!("../../../ARCHITECTURE.md");
@@ -67,18 +67,18 @@ fn the_state_diagram_is_that_of_the_table() {
     );
 }
 
-#[test]
-fn every_yaml_block_reads_and_plans() {
+#[tokio::test]
+async fn every_yaml_block_reads_and_plans() {
     let mut read = 0;
     for (place, text) in DOCUMENTS {
         for (line, block) in blocks(text, "yaml") {
             let at = format!("{place}:{line}");
             if block.lines().any(|line| line.starts_with("runbook:")) {
-                plans(&at, &block);
+                plans(&loaded("README.md", &config()), &at, &block).await;
             } else if block.lines().any(|line| line.starts_with("sites:")) {
-                let config: Result<OurConfig, _> = parse_config(&at, &block);
-                if let Err(diagnostics) = config {
-                    panic!("{}", diagnostics.render(false, 100));
+                for (name, _) in BUILTIN {
+                    let runbook = runbook_steps::builtin(name).expect("it is built in");
+                    plans(&loaded(&at, &block), name, runbook).await;
                 }
             } else {
                 panic!(
@@ -91,29 +91,42 @@ fn every_yaml_block_reads_and_plans() {
     assert!(read >= 3, "{read} blocks");
 }
 
-fn plans(at: &str, block: &str) {
-    let runbook: OurRunbook = parse_runbook(at, block)
+/// Returns the first configuration of the README.
+fn config() -> String {
+    let (_, block) = blocks(README, "yaml").remove(0);
+    block
+}
+
+fn loaded(at: &str, block: &str) -> Loaded {
+    let config = parse_config(at, block)
+        .unwrap_or_else(|diagnostics| panic!("{}", diagnostics.render(false, WIDTH)));
+    Loaded {
+        config,
+        path: "/etc/runbook/runbook.yaml".into(),
+    }
+}
+
+/// Reads a runbook, plans it in both modes and makes its steps.
+async fn plans(loaded: &Loaded, at: &str, text: &str) {
+    let runbook: OurRunbook = parse_runbook(at, text)
         .and_then(|runbook: OurRunbook| {
-            runbook.check_sites(["primary", "dr"])?;
+            runbook.check_sites(loaded.config.sites.keys().map(|site| site.as_str()))?;
             Ok(runbook)
         })
-        .unwrap_or_else(|diagnostics| panic!("{}", diagnostics.render(false, 100)));
+        .unwrap_or_else(|diagnostics| panic!("{}", diagnostics.render(false, WIDTH)));
+    let pair = loaded.pair(None, None).await.expect("one topology");
     let moves = runbook.steps.iter().any(|step| step.cutover);
+    let roles = Roles {
+        from: pair.active.clone(),
+        to: if moves { &pair.standby } else { &pair.active }.clone(),
+    };
+    let bindings = loaded.bindings(&pair);
     for mode in [Mode::Planned, Mode::Unplanned] {
-        let planning = Planning {
-            mode,
-            topology: "dr",
-            from: "primary",
-            to: if moves { "dr" } else { "primary" },
-            bindings: json!({}),
-            time_scale: 1.0,
-            request_timeout: Duration::from_secs(10),
-            rto_target: None,
-            rpo_target: None,
-        };
-        let plan = runbook_definition::plan(&runbook, planning)
-            .unwrap_or_else(|error| panic!("{at}: {error}"));
-        assert_eq!(plan.steps.len(), runbook.steps.len(), "{at}");
+        let plan = loaded
+            .plan(&pair, &runbook, &roles, mode, &bindings)
+            .unwrap_or_else(|_| panic!("{at} cannot become a plan"));
+        let steps = runbook_steps::build(&plan).unwrap_or_else(|error| panic!("{at}: {error}"));
+        assert_eq!(steps.len(), runbook.steps.len(), "{at}");
     }
 }
 
