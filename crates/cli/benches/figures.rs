@@ -191,8 +191,9 @@ async fn own_time(folder: &Path, figures: &mut Vec<Figure>) -> Result<Plan, Fail
     figures.push(Figure {
         what: "own time in a planned failover, p50",
         found: format!(
-            "{} ({} in all, {requests} requests)",
+            "{}, best {} (with the sandbox {}, {requests} requests)",
             ms(p50(&mut own)),
+            ms(own.iter().min().copied().unwrap_or_default()),
             ms(p50(&mut wall))
         ),
         target: "< 150 ms",
@@ -316,6 +317,7 @@ async fn starts(folder: &Path, plan: &Plan, figures: &mut Vec<Figure>) -> Result
         drive(&journal, &format!("r{i:04}"), plan.clone()).await?;
     }
     drop(journal);
+    let floor = nothing()?;
     let mut time = |what, arguments: &[&str]| -> Result<(), Failed> {
         let mut took = Vec::new();
         for _ in 0..STARTS {
@@ -328,7 +330,11 @@ async fn starts(folder: &Path, plan: &Plan, figures: &mut Vec<Figure>) -> Result
         }
         figures.push(Figure {
             what,
-            found: ms(p50(&mut took)),
+            found: format!(
+                "{} (a process that does nothing: {})",
+                ms(p50(&mut took)),
+                ms(floor)
+            ),
             target: "< 30 ms",
         });
         Ok(())
@@ -339,6 +345,17 @@ async fn starts(folder: &Path, plan: &Plan, figures: &mut Vec<Figure>) -> Result
         &["show"],
     )?;
     time("`runbook runs` on the same, p50", &["runs"])
+}
+
+/// How long a process takes that does nothing.
+fn nothing() -> Result<Duration, Failed> {
+    let mut took = Vec::new();
+    for _ in 0..STARTS {
+        let begun = Instant::now();
+        Command::new("true").status()?;
+        took.push(begun.elapsed());
+    }
+    Ok(p50(&mut took))
 }
 
 /// The engine with steps that do nothing, against a bare `fdatasync` on the same disk.
