@@ -15,7 +15,7 @@ use runbook_engine::runlog::{Observer, RunLog};
 use runbook_engine::state::StepState;
 use runbook_engine::step::Step;
 use runbook_engine::stop::{StopSender, stop};
-use runbook_steps::Sites;
+use runbook_steps::{OpenError, Sites};
 use runbook_steps::bindings::Bindings;
 
 use crate::codes::Code;
@@ -71,7 +71,7 @@ impl Ready {
             &inventory,
         )
         .await
-        .map_err(|error| no_clients().because(&error))?;
+        .map_err(|error| no_clients(&error))?;
         Ok(Ready {
             plan,
             steps,
@@ -240,9 +240,17 @@ pub fn bindings(plan: &Plan) -> Result<Bindings> {
     })
 }
 
-/// Clients could not be made.
-pub fn no_clients() -> Failure {
+/// Clients could not be made, or the file beside the state file could not be opened.
+pub fn no_clients(error: &OpenError) -> Failure {
+    if matches!(error, OpenError::Inventories(_)) {
+        let text = "the inventories beside the state file `state.db` cannot be opened";
+        return Failure::unexpected(Code::StateError, text)
+            .because(error)
+            .note("nothing was changed")
+            .hint("free some space or make the folder writable, then the same command or `runbook resume`; or name another file with `--state FILE`");
+    }
     Failure::usage(Code::NoClients, "the clients of the run cannot be made")
+        .because(error)
         .note("nothing was sent")
 }
 

@@ -20,6 +20,13 @@ pub type Result<T> = std::result::Result<T, Failure>;
 pub struct Failure {
     /// How the process ends.
     pub exit: Exit,
+    /// Apart, so that a result is not larger for what is rarely there.
+    told: Box<Told>,
+}
+
+/// What is said of it.
+#[derive(Clone, Debug, Default)]
+struct Told {
     code: Option<Code>,
     text: String,
     causes: Vec<String>,
@@ -32,14 +39,14 @@ pub struct Failure {
 impl Failure {
     /// A failure that ends with `exit`.
     pub fn new(exit: Exit, code: Code, text: impl Into<String>) -> Failure {
-        Failure {
-            exit,
+        let told = Told {
             code: Some(code),
             text: text.into(),
-            causes: Vec::new(),
-            notes: Vec::new(),
-            hints: Vec::new(),
-            drawn: None,
+            ..Told::default()
+        };
+        Failure {
+            exit,
+            told: Box::new(told),
         }
     }
 
@@ -60,14 +67,13 @@ impl Failure {
 
     /// Errors in a file.
     pub fn in_file(diagnostics: &Diagnostics, color: bool, width: usize) -> Failure {
+        let told = Told {
+            drawn: Some(diagnostics.render(color, width)),
+            ..Told::default()
+        };
         Failure {
             exit: Exit::Usage,
-            code: None,
-            text: String::new(),
-            causes: Vec::new(),
-            notes: Vec::new(),
-            hints: Vec::new(),
-            drawn: Some(diagnostics.render(color, width)),
+            told: Box::new(told),
         }
     }
 
@@ -76,8 +82,8 @@ impl Failure {
         let mut next = Some(error);
         while let Some(error) = next {
             let line = error.to_string();
-            if !self.causes.contains(&line) && self.text != line {
-                self.causes.push(line);
+            if !self.told.causes.contains(&line) && self.told.text != line {
+                self.told.causes.push(line);
             }
             next = error.source();
         }
@@ -86,38 +92,39 @@ impl Failure {
 
     /// Adds a cause in words.
     pub fn cause(mut self, text: impl Into<String>) -> Failure {
-        self.causes.push(text.into());
+        self.told.causes.push(text.into());
         self
     }
 
     /// Adds how the world was left.
     pub fn note(mut self, text: impl Into<String>) -> Failure {
-        self.notes.push(text.into());
+        self.told.notes.push(text.into());
         self
     }
 
     /// Adds what to type next.
     pub fn hint(mut self, text: impl Into<String>) -> Failure {
-        self.hints.push(text.into());
+        self.told.hints.push(text.into());
         self
     }
 
     /// Writes it for a person, styled.
     pub fn render(&self) -> String {
         let mut text = String::new();
-        if let Some(drawn) = &self.drawn {
+        if let Some(drawn) = &self.told.drawn {
             let _ = writeln!(text, "{}", drawn.trim_end());
         }
-        if !self.text.is_empty() {
+        if !self.told.text.is_empty() {
             let code = self
+                .told
                 .code
                 .map_or_else(String::new, |code| format!("[{}]", code.as_str()));
-            let _ = writeln!(text, "{}{code}: {}", style::fail("error"), self.text);
+            let _ = writeln!(text, "{}{code}: {}", style::fail("error"), self.told.text);
         }
         let rest = [
-            ("  caused by", &self.causes),
-            ("note", &self.notes),
-            ("hint", &self.hints),
+            ("  caused by", &self.told.causes),
+            ("note", &self.told.notes),
+            ("hint", &self.told.hints),
         ];
         for (word, lines) in rest {
             for line in lines {
@@ -132,7 +139,7 @@ impl Failure {
     /// Returns the code, if it has one.
     #[cfg(test)]
     pub fn code(&self) -> Option<Code> {
-        self.code
+        self.told.code
     }
 }
 

@@ -173,7 +173,7 @@ impl Loaded {
         let open = async |bindings: &Bindings| {
             SitesReader::open(bindings, &known, &inventory)
                 .await
-                .map_err(|error| no_clients().because(&error))
+                .map_err(|error| no_clients(&error))
         };
         let mut reader = open(&bindings).await?;
         if !policies::complete(&bindings.policies, bindings.direction) {

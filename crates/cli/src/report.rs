@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use runbook_engine::event::{About, Event, Outcome, Owed};
+use runbook_engine::event::{About, Outcome, Owed};
 use runbook_engine::journal::Recorded;
 use runbook_engine::plan::{Mode, Plan, PlannedStep};
 use runbook_engine::run::{FoldError, Phase, RunState};
@@ -458,6 +458,8 @@ pub fn seconds(span: Duration) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use runbook_engine::event::Event;
+
     use super::*;
     use crate::samples;
 

@@ -9,7 +9,7 @@ use runbook_steps::{Judged, Verdict, verdict};
 use serde::Serialize;
 
 use crate::exit::Exit;
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 use crate::output::{Format, Output, complain, style, table};
 use crate::planning::{Loaded, Pair, load};
 use crate::settings::Settings;
@@ -62,14 +62,7 @@ pub async fn situation(settings: &Settings, out: Output) -> Result<Exit> {
 }
 
 async fn look(loaded: &Loaded, pair: &Pair<'_>, settings: &Settings) -> Result<Situation> {
-    let looking = loaded
-        .look(pair, settings, true)
-        .await
-        .or_else(|failure: Failure| {
-            // Without a password nothing can be said of the sites; who serves can still be said.
-            complain(&failure.render());
-            Err(failure)
-        })?;
+    let looking = loaded.look(pair, settings, true).await?;
     let (dns, active, standby) = tokio::join!(
         value(&looking.bindings),
         verdict(&looking.reader, &pair.active),
