@@ -21,7 +21,12 @@ async fn an_unknown_key_has_a_caret_and_a_suggestion() {
     let (pair, ran) = broken(
         2,
         |text| text.replacen("standby: dr", "standbye: dr", 1),
-        &["runbook.yaml:", "standbye", "standby", "^"],
+        &[
+            "runbook.yaml:",
+            "unknown key `standbye`",
+            "──",
+            "did you mean `standby`?",
+        ],
     )
     .await;
     let line = ran
@@ -32,7 +37,6 @@ async fn an_unknown_key_has_a_caret_and_a_suggestion() {
         .and_then(|line| line.split("runbook.yaml:").nth(1))
         .expect("a place");
     assert!(place.starts_with(|c: char| c.is_ascii_digit()), "{place}");
-    assert!(ran.stderr.contains("did you mean"), "{}", ran.stderr);
     pair.expect(2, &["validate"]).await.says(&["did you mean"]);
 }
 

@@ -15,8 +15,8 @@ use runbook_engine::runlog::{Observer, RunLog};
 use runbook_engine::state::StepState;
 use runbook_engine::step::Step;
 use runbook_engine::stop::{StopSender, stop};
-use runbook_steps::{OpenError, Sites};
 use runbook_steps::bindings::Bindings;
+use runbook_steps::{OpenError, Sites};
 
 use crate::codes::Code;
 use crate::exit::Exit;

@@ -1,5 +1,7 @@
 //! Inventories on disk, in a file of their own, so that watching never delays a run.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -47,9 +49,16 @@ impl InventoryStore {
             path: path.to_owned(),
             source,
         };
+        // SQLite gives its log the mode of the file. What is pushed where is nobody else's business.
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+            .map_err(|error| wrap(error.into()))?;
         let mut db = SqliteConnectOptions::new()
             .filename(path)
-            .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(5))

@@ -95,6 +95,10 @@ impl Step<Sites> for HarborHealth {
                 &site,
                 "its database is down: the login cannot be checked (this does not say that the password is wrong)",
             ),
+            Err(error) if error.kind() == ErrorKind::Unauthorized => Finding::fail(
+                &site,
+                "refuses the credentials while its database is up: the user or the password in the configuration is wrong",
+            ),
             Err(error) => Finding::fail(&site, error.to_string()),
         });
         findings.extend(space(reader).await.into_iter().map(|mut finding| {
