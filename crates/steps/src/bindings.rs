@@ -243,9 +243,7 @@ impl Inherited {
             let known = self
                 .originals
                 .iter_mut()
-                .find(|(known_site, known_object, _)| {
-                    (&*known_site, &*known_object) == (&site, &object)
-                });
+                .find(|known| known.0 == site && known.1 == object);
             match known {
                 Some((.., known)) if known.is_null() => *known = document,
                 Some(_) => {}

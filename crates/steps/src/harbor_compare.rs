@@ -278,7 +278,7 @@ impl HarborCompare {
             open.iter().map(|(word, items)| (*word, items)).collect();
         let choice = if self.both_ways {
             format!(
-                "accepted, what differs at `{target}` is overwritten and what is extra there stays; to keep one, tag it there under another name or push it to `{source}` first, and try again\n"
+                "accepted, what differs at `{target}` is overwritten and what is extra there stays; to keep one, copy it from there to `{source}`, under another tag if it differs, and try again\n"
             )
         } else {
             String::new()

@@ -161,11 +161,8 @@ async fn leads_to_the_standby(bad: &Bad) {
         ran.told()
     );
     assert_eq!(pair.serves(), Some((vec!["dr.sandbox.test".into()], 60)));
-    assert_eq!(
-        pair.dr().snapshot().robots["dr-replication"],
-        true,
-        "the old side's credentials are cut"
-    );
+    let cut = pair.dr().snapshot().robots["dr-replication"];
+    assert!(cut, "the old side's credentials are cut");
     assert!(!pair.dr().is_read_only());
 }
 
