@@ -4,13 +4,18 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Row, SqlSafeStr};
 
 const INIT: &str = include_str!("../../../migrations/0001_journal.sql");
 /// How long a statement waits for another process's commit.
 const BUSY: Duration = Duration::from_secs(5);
+/// How often the tables are looked for while another process may be making them.
+const MIGRATION_TRIES: u32 = 4;
+const BETWEEN_MIGRATIONS: Duration = Duration::from_millis(50);
+/// No room for the index of the log, which SQLite calls an I/O error (`SQLITE_IOERR_SHMSIZE`).
+const NO_ROOM_FOR_INDEX: i32 = 4874;
 /// A commit that appends to a growing WAL costs about twice as much as one that overwrites an old frame, so the file
 /// is grown at start to what a run writes.
 const WAL_BYTES: i64 = 1024 * 1024;
@@ -141,8 +146,25 @@ async fn existing(
         .connect()
         .await
         .map_err(|error| wrap(path, error))?;
+    if is_empty(path, &mut db).await? {
+        return Err(JournalError::Missing {
+            path: path.to_owned(),
+        });
+    }
     check_version(path, &mut db).await?;
     Ok(db)
+}
+
+/// True if nothing was ever kept in it: the disk was full, or its maker died, or is at it now.
+async fn is_empty(path: &Path, db: &mut SqliteConnection) -> Result<bool, JournalError> {
+    const TABLES: &str = "SELECT count(*) AS tables FROM sqlite_schema WHERE type = 'table' AND name NOT IN ('_sqlx_migrations', 'sqlite_sequence')";
+    let rows = sqlx::query(TABLES)
+        .fetch_all(db)
+        .await
+        .map_err(|error| wrap(path, error))?;
+    Ok(rows
+        .first()
+        .is_none_or(|row| row.get::<i64, _>("tables") == 0))
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {
@@ -203,21 +225,30 @@ async fn migrate(path: &Path, db: &mut SqliteConnection) -> Result<(), JournalEr
         INIT.into_sql_str(),
         false,
     )];
-    Migrator::with_migrations(migrations)
-        .run_direct(None, db, false)
-        .await
-        .map_err(|error| match error {
-            sqlx::migrate::MigrateError::VersionMissing(_)
-            | sqlx::migrate::MigrateError::VersionTooNew(..) => JournalError::Newer {
-                path: path.to_owned(),
-            },
-            sqlx::migrate::MigrateError::Execute(error) => wrap(path, error),
-            sqlx::migrate::MigrateError::ExecuteMigration(error, _) => wrap(path, error),
-            other => JournalError::Corrupt {
-                path: path.to_owned(),
-                detail: other.to_string(),
-            },
-        })
+    let migrator = Migrator::with_migrations(migrations);
+    let mut tries = 0;
+    let migrated = loop {
+        tries += 1;
+        match migrator.run_direct(None, db, false).await {
+            // Two processes that make the file at once both find it empty, and nothing locks the look: the second then
+            // finds the tables of the first, and at its next look that there is nothing to do.
+            Err(MigrateError::ExecuteMigration(..)) if tries < MIGRATION_TRIES => {
+                tokio::time::sleep(BETWEEN_MIGRATIONS).await;
+            }
+            migrated => break migrated,
+        }
+    };
+    migrated.map_err(|error| match error {
+        MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => JournalError::Newer {
+            path: path.to_owned(),
+        },
+        MigrateError::Execute(error) => wrap(path, error),
+        MigrateError::ExecuteMigration(error, _) => wrap(path, error),
+        other => JournalError::Corrupt {
+            path: path.to_owned(),
+            detail: other.to_string(),
+        },
+    })
 }
 
 async fn check_version(path: &Path, db: &mut SqliteConnection) -> Result<(), JournalError> {
@@ -298,9 +329,9 @@ pub(crate) fn wrap(path: &Path, error: sqlx::Error) -> JournalError {
     let code = error
         .as_database_error()
         .and_then(|error| error.code())
-        .and_then(|code| i32::from_str(&code).ok())
-        .map(|code| code & 0xff);
-    match code {
+        .and_then(|code| i32::from_str(&code).ok());
+    match code.map(|code| code & 0xff) {
+        _ if code == Some(NO_ROOM_FOR_INDEX) => JournalError::Full { path },
         Some(11 | 26) => JournalError::Corrupt {
             path,
             detail: error.to_string(),

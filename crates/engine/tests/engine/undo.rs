@@ -294,6 +294,20 @@ async fn what_was_owed_for_a_move_that_was_undone_is_not_owed() {
 }
 
 #[tokio::test]
+async fn what_was_owed_is_not_owed_either_once_a_begun_cutover_was_withdrawn() {
+    let owing = step("a")
+        .doing(json!({ "sets": ["a"], "owes": "fence" }))
+        .with(|step| step.if_unreachable = IfUnreachable::Owe);
+    let rig = Rig::new(vec![owing, cut()]).await;
+    rig.toy.script("a", &[Fault::Permanent]);
+    rig.toy.script("cut", &[Fault::Permanent]);
+    rig.begin().await.halted();
+    rig.send(UNDO).await;
+    assert_eq!(rig.resume().await.outcome(), Outcome::Undone);
+    assert_eq!(rig.journal().find("7").await.expect("the run").owed, []);
+}
+
+#[tokio::test]
 async fn while_unwinding_other_commands_are_refused() {
     let rig = at_a_gate().await;
     let nonce = rig.state().await.question().expect("asked").1.nonce.clone();
