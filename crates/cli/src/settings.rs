@@ -4,7 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use runbook_engine::journal::{Journal, RunRow};
+use runbook_engine::journal::{Journal, JournalError, RunRow};
 use runbook_engine::lease::Holder;
 
 use crate::args::Global;
@@ -94,7 +94,11 @@ impl Settings {
         if !path.exists() {
             return Ok(None);
         }
-        Ok(Some(Journal::open_read(&path).await?))
+        match Journal::open_read(&path).await {
+            // A file in which nothing was ever kept.
+            Err(JournalError::Missing { .. }) => Ok(None),
+            opened => Ok(Some(opened?)),
+        }
     }
 
     /// Opens the runs for looking; there must be some.
