@@ -74,8 +74,11 @@ async fn the_check_refuses_with_the_object_and_the_reason() {
         },
         Bad {
             make: |pair| pair.set_secret("dr-password", "wrong"),
-            says: &["harbor `dr`", "401"],
-            never: &["database"],
+            says: &[
+                "dr: ",
+                "the user or the password in the configuration is wrong",
+            ],
+            never: &["database is down"],
             ..BAD
         },
         Bad {
@@ -88,7 +91,7 @@ async fn the_check_refuses_with_the_object_and_the_reason() {
                 "dr: unhealthy: ",
                 "its database is down: the login cannot be checked",
             ],
-            never: &["password is wrong\""],
+            never: &["the password in the configuration is wrong"],
             ..BAD
         },
         Bad {
