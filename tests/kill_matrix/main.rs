@@ -1,6 +1,9 @@
 //! SIGKILL of the driver at every journal write and at every edge of every mutating request and sync poll, then
 //! `resume`: the world must equal that of an uninterrupted run, and each effect must have happened as often as there.
 
+// The list of points is what this test has to show.
+#![allow(clippy::print_stdout)]
+
 // The scenarios use the rest of it.
 #[allow(dead_code)]
 #[path = "../support/pair.rs"]
