@@ -1,6 +1,7 @@
 //! The step kinds against the sandbox.
 
 mod bad_days;
+mod cases;
 mod foretold;
 mod gates;
 mod kinds;
