@@ -44,11 +44,7 @@ async fn abort_without_undo_leaves_all_as_it_is_and_frees_the_topology() {
     let pair = stage::pull().await;
     let mut run = Watched::start(&pair, PLANNED);
     run.until("done", "fence").await;
-    run.signal(Signal::STOP);
-    let pid = run.pid();
-    run.signal(Signal::CONT);
-    // Sent while a driver lives: it takes it at the next safe point, or has crossed the cutover by then.
-    send(pid, Signal::INT);
+    run.signal(Signal::INT);
     run.expect(130).await;
     pair.expect(8, &["abort", "--no-input"])
         .await
