@@ -149,6 +149,8 @@ async fn there_and_back_with_route_53() {
     );
     let moto = Arc::new(moto);
     let over = Arc::new(AtomicBool::new(false));
+    // A test that fails must not leave the mirror running: the runtime waits for it.
+    let ends_with_the_test = SetOnDrop(over.clone());
     let mirror = tokio::task::spawn_blocking({
         let (pair, moto, zone, over) = (pair.clone(), moto.clone(), zone.clone(), over.clone());
         move || {
@@ -191,6 +193,15 @@ async fn there_and_back_with_route_53() {
             .digest("production/app", "since")
             .is_some()
     );
-    over.store(true, Ordering::SeqCst);
+    drop(ends_with_the_test);
     mirror.await.expect("it mirrored");
+}
+
+/// Sets a flag when it goes, also when a test fails.
+struct SetOnDrop(Arc<AtomicBool>);
+
+impl Drop for SetOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }

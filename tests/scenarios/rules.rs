@@ -88,15 +88,16 @@ async fn rule_2_undo_ends_at_the_cutover() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rule_3_in_doubt_is_probed_once_it_can_no_longer_arrive() {
-    // A request is under way for at most 5 s, 200 ms at this scale; this one arrives 80 ms after its sender died.
+    // A request is under way for at most 60 s, 1.2 s at this scale; this one lands 500 ms after its sender died.
     for (again, code) in [(RESUME, 0), (UNDO, 3)] {
-        let pair = stage::scaled(Direction::Pull, 25.0).await;
+        let pair = stage::scaled(Direction::Pull, 50.0).await;
+        pair.edit_config(|text| text.replace("timeout: 5s", "timeout: 60s"));
         let before = tags(pair.sandbox.primary());
         let run = Watched::start(&pair, PLANNED);
         let pid = run.pid();
         at_update(&pair.sandbox, dns::Edge::Before, CUTOVER, move || {
             send(pid, Signal::KILL);
-            std::thread::sleep(Duration::from_millis(80));
+            std::thread::sleep(Duration::from_millis(500));
             dns::Verdict::Proceed
         });
         assert_eq!(run.end().await.code, None, "it was killed");

@@ -362,15 +362,19 @@ async fn silenced_in_the_middle(pair: &Pair, fails: bool) -> i64 {
                 policy: "dr-forward".into(),
             })
             .expect("started");
-            for _ in 0..200 {
-                std::thread::sleep(Duration::from_millis(5));
-                dr.refresh_status();
-                let last = dr.executions("dr-forward").pop();
-                let failed = last.is_some_and(|(_, status, _)| status == "Failed");
-                if fails && failed || !fails && dr.is_copying() {
-                    break;
+            // What was just started must not wait for this thread.
+            tokio::task::block_in_place(|| {
+                for _ in 0..400 {
+                    std::thread::sleep(Duration::from_millis(5));
+                    dr.refresh_status();
+                    let last = dr.executions("dr-forward").pop();
+                    let failed = last.is_some_and(|(_, status, _)| status == "Failed");
+                    if fails && failed || !fails && dr.is_copying() {
+                        return;
+                    }
                 }
-            }
+                panic!("it neither copies nor fails");
+            });
             Verdict::Continue
         },
     );
@@ -393,7 +397,8 @@ async fn safeguard_no_stop() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn safeguard_no_retry_stop() {
-    let pair = stage::pull().await;
+    // Harbor tries again 16 to 118 s later: 0.4 to 3 s here, so that the driver is there before.
+    let pair = stage::scaled(Direction::Pull, 40.0).await;
     let id = silenced_in_the_middle(&pair, true).await;
     let stopped = pair.sandbox.log().iter().any(|entry| {
         entry.method == "PUT"
@@ -406,7 +411,7 @@ async fn safeguard_no_retry_stop() {
         "a failed run that Harbor would try again is stopped"
     );
     // Longer than Harbor's last retry.
-    tokio::time::sleep(Duration::from_millis(600)).await;
+    tokio::time::sleep(Duration::from_millis(2500)).await;
     pair.sandbox.dr().refresh_status();
     let runs = pair.sandbox.dr().executions("dr-forward");
     assert_eq!(
@@ -603,22 +608,28 @@ async fn safeguard_undo_in_doubt() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn safeguard_no_wait_out() {
-    // 200 ms at this scale; the update lands 80 ms after its sender died.
-    let pair = stage::scaled(Direction::Pull, 25.0).await;
+    let pair = stage::scaled(Direction::Pull, 50.0).await;
+    // A request is under way for at most 60 s, 1.2 s at this scale; this one lands 500 ms after its sender died.
+    pair.edit_config(|text| text.replace("timeout: 5s", "timeout: 60s"));
+    let settings = pair.settings();
     let run = Watched::start(&pair, PLANNED);
     let pid = run.pid();
-    at_update(&pair.sandbox, dns::Edge::Before, CUTOVER, move || {
-        send(pid, Signal::KILL);
-        std::thread::sleep(Duration::from_millis(80));
-        dns::Verdict::Proceed
-    });
-    assert_eq!(run.end().await.code, None, "it was killed");
-    pair.expect(3, UNDO).await;
-    assert_eq!(pair.serves(), "dr");
-    assert!(
-        pair.sandbox.primary().is_read_only(),
-        "judged too early, both sides would take pushes"
+    once_at(
+        &pair.sandbox,
+        Edge::Before,
+        ("primary", "PUT", "/configurations"),
+        move || {
+            send(pid, Signal::KILL);
+            std::thread::sleep(Duration::from_millis(500));
+            Verdict::Continue
+        },
     );
+    assert_eq!(run.end().await.code, None, "it was killed");
+    pair.expect(8, UNDO).await.says(&["every original is back"]);
+    pair.sandbox.clear_hook();
+    // Judged too early it counts as not done, and the fence falls after the undo.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert_eq!(pair.settings(), settings);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
