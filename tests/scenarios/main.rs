@@ -17,7 +17,7 @@ mod people;
 mod planned;
 mod real_servers;
 pub mod rules;
-mod safeguards;
+pub mod safeguards;
 mod secrets;
 mod state_file;
 mod stopping;

@@ -88,6 +88,7 @@ async fn rule_2_undo_ends_at_the_cutover() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rule_3_in_doubt_is_probed_once_it_can_no_longer_arrive() {
+    crate::safeguards::a_fence_that_lands_late_is_undone().await;
     // A request is under way for at most 60 s, 1.2 s at this scale; this one lands 500 ms after its sender died.
     for (again, code) in [(RESUME, 0), (UNDO, 3)] {
         let pair = stage::scaled(Direction::Pull, 50.0).await;

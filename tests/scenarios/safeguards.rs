@@ -608,6 +608,11 @@ async fn safeguard_undo_in_doubt() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn safeguard_no_wait_out() {
+    a_fence_that_lands_late_is_undone().await;
+}
+
+/// An undo after a driver that died with its fence under way.
+pub async fn a_fence_that_lands_late_is_undone() {
     let pair = stage::scaled(Direction::Pull, 50.0).await;
     // A request is under way for at most 60 s, 1.2 s at this scale; this one lands 500 ms after its sender died.
     pair.edit_config(|text| text.replace("timeout: 5s", "timeout: 60s"));
